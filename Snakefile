@@ -1,0 +1,51 @@
+# Grids of federated-learning experiments around SkyMask.  See README.md.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+# the default study; a study given by --configfile stands alone
+if not workflow.overwrite_configfiles:
+
+    configfile: f"{workflow.basedir}/config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/partition.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/attack.smk"
+include: "workflow/rules/aggregate.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/rounds.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/figures.smk"
+
+
+localrules:
+    all,
+    tables,
+    figures,
+
+
+rule all:
+    default_target: True
+    input:
+        TABLES,
+        FIGURES,
+        KEPT_UPDATES,
+
+
+rule tables:
+    input:
+        TABLES,
+        FIGURES,
+
+
+rule figures:
+    input:
+        FIGURES,
+
+
+onsuccess:
+    print(summary.text(STUDY.name))

@@ -1,0 +1,176 @@
+"""Parquet artifacts: their schemas, written atomically, read with suspicion.
+
+Every file carries in its metadata which artifact it is, the version of the schema, the
+specification it belongs to (a run's or a partition's name, a data set's) and the versions of the
+packages that wrote it.  A file that is truncated, foreign or stale is an error, never a number.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from skymask.experiment import SCHEMA_VERSION
+
+
+class ArtifactError(ValueError):
+    """A file that cannot be what it should be; the message names it and says what to do."""
+
+
+def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
+    return pa.schema([pa.field(n, t, metadata={"description": d}) for n, t, d in columns])
+
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "partition": _schema(
+        ("sample", pa.int32(), "index of the sample in the training data"),
+        ("client", pa.int32(), "who holds it: a client, -1 the root data, -2 nobody"),
+    ),
+    "metrics": _schema(
+        ("round", pa.int32(), "round, from 1"),
+        ("accuracy", pa.float64(), "share of test samples classified rightly, 0 to 1"),
+        ("loss", pa.float64(), "mean cross-entropy on the test data, nats; null if not finite"),
+        ("attack_success_rate", pa.float64(), "share of triggered samples sent to the target"),
+        ("fpr", pa.float64(), "share of benign clients rejected in this round"),
+        ("fnr", pa.float64(), "share of malicious clients accepted in this round"),
+        ("model_updated", pa.bool_(), "false where the global model stayed as it was"),
+    ),
+    "clients": _schema(
+        ("round", pa.int32(), "round, from 1"),
+        ("client", pa.int32(), "client, from 0; -1 is the server, present with mask coordinates"),
+        ("malicious", pa.bool_(), "the client attacks; null for the server"),
+        ("accepted", pa.bool_(), "the defense's verdict; null where it gives none"),
+        ("weight", pa.float64(), "coefficient of the update in the aggregate; null if not linear"),
+        ("score", pa.float64(), "the figure the verdict rests on, as the defense defines it"),
+        ("mask_1", pa.float64(), "first principal coordinate of the client's mask (SkyMask)"),
+        ("mask_2", pa.float64(), "second principal coordinate of the client's mask (SkyMask)"),
+        ("reason", pa.string(), "why the client was not aggregated; null if it was"),
+        ("model_updated", pa.bool_(), "false where the global model stayed as it was"),
+    ),
+    "timings": _schema(
+        ("round", pa.int32(), "round, from 1"),
+        ("stage", pa.string(), "train, attack, aggregate or evaluate"),
+        ("seconds", pa.float64(), "wall-clock seconds"),
+        ("device", pa.string(), "where it ran"),
+        ("peak_memory_mib", pa.float64(), "peak memory so far, MiB: of the device, else the process"),
+    ),
+    "state": _schema(
+        ("name", pa.string(), "name of the remembered tensor"),
+        ("dtype", pa.string(), "its dtype"),
+        ("shape", pa.list_(pa.int64()), "its shape"),
+        ("data", pa.large_binary(), "its values, row by row, little-endian"),
+    ),
+    "runs": _schema(
+        ("run", pa.string(), "name of the run, a folder of results/runs"),
+        ("defense", pa.string(), "defense"),
+        ("attack", pa.string(), "attack"),
+        ("setting", pa.string(), "the other axes of the study that vary, as name=value"),
+        ("data_seed", pa.int64(), "seed of the partition and the root data"),
+        ("training_seed", pa.int64(), "seed of everything else"),
+        ("round", pa.int32(), "last evaluated round"),
+        ("evaluations", pa.int32(), "evaluations averaged for the accuracy"),
+        ("accuracy", pa.float64(), "mean test accuracy of those evaluations, 0 to 1"),
+        ("fpr", pa.float64(), "benign clients rejected, share over all rounds"),
+        ("fnr", pa.float64(), "malicious clients accepted, share over all rounds"),
+    ),
+}
+
+
+@cache
+def _versions() -> str:
+    found = {"python": platform.python_version()}
+    for package in ("skymask", "torch", "numpy", "pyarrow", "scikit-learn"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return json.dumps(found, sort_keys=True)
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it there if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_table(path: Path, kind: str, spec: str, table: pa.Table, **options: Any) -> None:
+    """Write ``table`` as the artifact ``kind`` of ``spec``; ``options`` go to Parquet's writer."""
+    marks = {
+        "skymask.artifact": kind,
+        "skymask.schema_version": str(SCHEMA_VERSION),
+        "skymask.spec": spec,
+        "skymask.versions": _versions(),
+    }
+    kept = {k: v for k, v in (table.schema.metadata or {}).items() if k.startswith(b"skymask")}
+    with atomic(path) as temporary:
+        pq.write_table(table.replace_schema_metadata({**kept, **marks}), temporary, **options)
+
+
+def read_table(path: Path, kind: str, spec: str, columns: list[str] | None = None) -> pa.Table:
+    """Read the artifact ``kind`` of ``spec``.
+
+    Raises ArtifactError when the file is missing, truncated, not Parquet, of another kind or
+    version, or of another specification.
+    """
+    try:
+        table = pq.read_table(path, columns=columns)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path} is missing: run snakemake again to make it") from error
+    except (pa.ArrowException, OSError) as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({error}): it is truncated or not Parquet. "
+            "Delete it and run snakemake again"
+        ) from error
+    marks = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+    wanted = {
+        "skymask.artifact": kind,
+        "skymask.schema_version": str(SCHEMA_VERSION),
+        "skymask.spec": spec,
+    }
+    for mark, value in wanted.items():
+        if marks.get(mark) != value:
+            raise ArtifactError(
+                f"{path} says {mark} = {marks.get(mark, 'nothing')} where {value} is needed: it is "
+                "foreign or stale. Delete it and run snakemake again"
+            )
+    return table
+
+
+def write_rows(path: Path, kind: str, spec: str, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows (dicts; a missing key is null) under the schema of ``kind``."""
+    table = pa.Table.from_pylist(list(rows), schema=SCHEMAS[kind])
+    write_table(path, kind, spec, table, compression="zstd")
+
+
+def read_rows(path: Path, kind: str, spec: str) -> pa.Table:
+    """Read what ``write_rows`` wrote.  Raises ArtifactError, also when the columns differ."""
+    table = read_table(path, kind, spec)
+    if not table.schema.equals(SCHEMAS[kind], check_metadata=False):
+        raise ArtifactError(
+            f"{path} does not have the columns of {kind}. Delete it and run snakemake again"
+        )
+    return table
+
+
+def collect_rows(paths: Iterable[Path], target: Path, kind: str, spec: str) -> None:
+    """Join row files of one kind and spec into one, sorted by round (and client)."""
+    tables = [read_rows(path, kind, spec) for path in paths]
+    table = pa.concat_tables(tables) if tables else SCHEMAS[kind].empty_table()
+    keys = [(key, "ascending") for key in ("round", "client") if key in table.column_names]
+    # -1, the server, sorts first; both grains agree, since the order is the columns' alone
+    ordered = table.sort_by(keys).combine_chunks().cast(SCHEMAS[kind])
+    write_table(target, kind, spec, ordered, compression="zstd")

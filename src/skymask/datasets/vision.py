@@ -1,0 +1,28 @@
+"""The one place that imports torchvision, of which only the data sets are needed.
+
+Beside a CPU build of torch, the stock torchvision cannot load its compiled operators, and its
+import then fails where it describes two of them to torch.  Declaring those two first is enough.
+"""
+
+import torch
+
+_OPERATORS = {
+    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+_declared = []  # a Library takes its declarations with it when it is collected
+
+try:
+    import torchvision
+except (RuntimeError, ImportError):
+    for _name, _signature in _OPERATORS.items():
+        if not hasattr(torch.ops.torchvision, _name):
+            _library = torch.library.Library("torchvision", "FRAGMENT")
+            _library.define(_signature)
+            _declared.append(_library)
+    import torchvision
+
+FashionMNIST = torchvision.datasets.FashionMNIST
+read_idx = torchvision.datasets.mnist.read_sn3_pascalvincent_tensor
+
+__all__ = ["FashionMNIST", "read_idx"]

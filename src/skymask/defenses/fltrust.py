@@ -1,0 +1,23 @@
+"""FLTrust."""
+
+import torch
+from torch import Tensor
+
+from skymask.defenses.aggregation import Aggregation
+from skymask.geometry import cosine_similarities
+
+
+def fltrust(updates: Tensor, server_update: Tensor) -> Aggregation:
+    """Weigh each update by its trust score and scale it to the server's own update.
+
+    With c_i = ReLU(cos(Δ_i, Δ_0)):   Σ_i c_i (‖Δ_0‖ / ‖Δ_i‖) Δ_i / Σ_i c_i
+
+    ``updates`` is [n, d], ``server_update`` Δ_0 is [d].  The ``scores`` are c; a client is
+    accepted where c_i > 0; if nobody is, the update is zero.  Source: Cao et al., NDSS 2021.
+    """
+    scores = cosine_similarities(updates, server_update).clamp_min(0)
+    lengths = updates.double().norm(dim=1)
+    scale = torch.where(lengths > 0, server_update.double().norm() / lengths, 0.0)
+    total = scores.sum()
+    weights = (scores * scale / total if total > 0 else torch.zeros_like(scores)).to(updates.dtype)
+    return Aggregation(weights @ updates, scores > 0, weights, scores)

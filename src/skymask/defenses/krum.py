@@ -1,0 +1,31 @@
+"""Krum."""
+
+import torch
+from torch import Tensor
+
+from skymask.contracts import requires
+from skymask.defenses.aggregation import Aggregation, mean_of
+from skymask.geometry import squared_distances
+
+
+@requires(lambda n, f: n >= f + 3, "krum needs n ≥ f + 3 clients")
+def krum(updates: Tensor, assumed_malicious: int) -> Aggregation:
+    """Keep the Δ_i with the least sum of squared distances to its n − f − 2 nearest others.
+
+    ``updates`` is [n, d].  The ``scores`` are those sums; the one kept client is accepted, the
+    first of equals.  Raises ValueError unless n ≥ f + 3.  Source: Blanchard et al., NeurIPS 2017.
+
+    >>> krum(torch.tensor([[0.0], [1.0], [1.5], [9.0]]), 1).scores.tolist()
+    [1.0, 0.25, 0.25, 56.25]
+    """
+    scores = krum_scores(updates, assumed_malicious)
+    accepted = torch.zeros(len(updates), dtype=torch.bool, device=updates.device)
+    accepted[scores.argmin()] = True
+    return mean_of(updates, accepted, scores=scores)
+
+
+def krum_scores(updates: Tensor, assumed_malicious: int) -> Tensor:
+    """Sum of squared distances to the n − f − 2 nearest others, float64 [n]."""
+    neighbours = len(updates) - assumed_malicious - 2
+    distances = squared_distances(updates).fill_diagonal_(float("inf"))
+    return distances.sort(dim=1).values[:, :neighbours].sum(dim=1)

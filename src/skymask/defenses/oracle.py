@@ -1,0 +1,13 @@
+"""The upper bound of every table."""
+
+from torch import Tensor
+
+from skymask.defenses.aggregation import Aggregation, mean_of
+
+
+def oracle(updates: Tensor, malicious: Tensor) -> Aggregation:
+    """The mean of the benign updates, Σ_{i∈B} Δ_i / |B|: what a server that knows M would do.
+
+    ``updates`` is [n, d], ``malicious`` bool [n].
+    """
+    return mean_of(updates, ~malicious)

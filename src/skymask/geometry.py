@@ -1,0 +1,66 @@
+"""Distances, cosines and principal coordinates of a set of vectors, from one Gram matrix.
+
+All in float64: two updates of one round are close beside their own length, and float32 would
+lose the digits that tell them apart.
+"""
+
+import torch
+from torch import Tensor
+
+
+def squared_distances(rows: Tensor) -> Tensor:
+    """Squared Euclidean distances between all pairs of ``rows`` [n, d], float64 [n, n].
+
+    D_ij = G_ii + G_jj − 2 G_ij with G the Gram matrix of the centred rows; the diagonal is 0 and
+    rounding never leaves a negative entry.
+
+    >>> squared_distances(torch.tensor([[0.0, 0.0], [3.0, 4.0]])).tolist()
+    [[0.0, 25.0], [25.0, 0.0]]
+    """
+    gram = centred_gram(rows)
+    squares = gram.diagonal()
+    distances = (squares[:, None] + squares[None, :] - 2 * gram).clamp_min_(0)
+    return distances.fill_diagonal_(0)
+
+
+def centred_gram(rows: Tensor) -> Tensor:
+    """Gram matrix of ``rows`` [n, d] less their mean, float64 [n, n], exactly symmetric."""
+    centred = rows.double()
+    centred = centred - centred.mean(dim=0)
+    gram = centred @ centred.T
+    return (gram + gram.T) / 2
+
+
+def cosine_similarities(rows: Tensor, reference: Tensor) -> Tensor:
+    """Cosine of each row of ``rows`` [n, d] with ``reference`` [d], float64 [n]; 0 for a zero vector.
+
+    >>> cosine_similarities(torch.eye(2), torch.tensor([1.0, 0.0])).tolist()
+    [1.0, 0.0]
+    """
+    rows, reference = rows.double(), reference.double()
+    lengths = rows.norm(dim=1) * reference.norm()
+    return torch.where(lengths > 0, (rows @ reference) / lengths.clamp_min(1e-300), 0.0)
+
+
+def principal_coordinates(rows: Tensor, components: int = 2) -> tuple[Tensor, Tensor]:
+    """Principal component analysis of ``rows`` [n, d] through their n × n Gram matrix.
+
+    Returns the coordinates [n, components] and each component's share of the total variance
+    [components], float64.  An eigenvector's sign is free: the entry of largest magnitude is made
+    positive.  Components that do not exist (fewer rows, no variance) are zero.
+    """
+    gram = centred_gram(rows)
+    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
+    total = values.sum()
+    coordinates = torch.zeros(len(rows), components, dtype=torch.float64, device=rows.device)
+    shares = torch.zeros(components, dtype=torch.float64, device=rows.device)
+    for k in range(min(components, len(rows))):
+        # what is left of an eigenvalue that is zero in exact arithmetic is noise, not a direction
+        if values[k] <= 1e-12 * max(float(values[0]), 1e-300):
+            break
+        vector = vectors[:, k]
+        sign = torch.sign(vector[vector.abs().argmax()])
+        coordinates[:, k] = vector * sign * values[k].sqrt()
+        shares[k] = values[k] / total
+    return coordinates, shares

@@ -1,0 +1,45 @@
+"""What every script of the workflow needs: a log, the study, the places where data may lie.
+
+Imports nothing heavy.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from skymask import study
+
+
+@contextmanager
+def logged(path: str) -> Iterator[None]:
+    """Send all output of the job, a traceback included, to its log file."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", buffering=1, encoding="utf-8") as log:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        yield
+
+
+def read_study(config: Mapping[str, Any], base: str | Path, file: str = "study") -> study.Study:
+    """Check the merged ``config`` of Snakemake against the schema below ``base``.
+
+    ``file`` is what messages call it.  Raises StudyError.
+    """
+    schema = Path(base) / "workflow" / "schemas" / "study.schema.yaml"
+    return study.read(config, yaml.safe_load(schema.read_text(encoding="utf-8")), file)
+
+
+def search_path(folders: list[str]) -> list[Path]:
+    """Where to look for local copies of data: SKYMASK_DATA first, then the study's folders.
+
+    The variable holds folders separated by the system's path separator.
+    """
+    named = os.environ.get("SKYMASK_DATA", "").split(os.pathsep)
+    return [Path(folder).expanduser() for folder in [*filter(None, named), *folders]]

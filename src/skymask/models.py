@@ -1,0 +1,89 @@
+"""The models, by name.  A builder takes the shape of one sample and the number of classes."""
+
+from collections.abc import Callable
+from math import prod
+
+import torch
+from torch import nn
+
+from skymask.contracts import requires
+from skymask.seeds import derive
+
+Shape = tuple[int, ...]
+Builder = Callable[[Shape, int], nn.Module]
+
+
+def logistic_regression(shape: Shape, classes: int) -> nn.Module:
+    """One linear layer on the flattened sample (the paper's model for HAR)."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), classes))
+
+
+def mlp(shape: Shape, classes: int) -> nn.Module:
+    """One hidden layer of 64 units with ReLU."""
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(prod(shape), 64), nn.ReLU(), nn.Linear(64, classes)
+    )
+
+
+@requires(
+    lambda shape: len(shape) == 3 and min(shape[1:]) >= 4,
+    "the model needs images of at least 4 × 4 pixels",
+)
+def small_cnn(shape: Shape, classes: int) -> nn.Module:
+    """Two padded 3 × 3 convolutions (8 and 16 channels), each pooled by 2, and a linear layer."""
+    channels, height, width = shape
+    return nn.Sequential(
+        nn.Conv2d(channels, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(16 * (height // 4) * (width // 4), classes),
+    )
+
+
+@requires(
+    lambda shape: len(shape) == 3 and min(shape[1:]) >= 10,
+    "the model needs images of at least 10 × 10 pixels",
+)
+def cnn(shape: Shape, classes: int) -> nn.Module:
+    """The paper's model for Fashion-MNIST: 139,960 parameters on 28 × 28 images and 10 classes.
+
+    Convolution 3 × 3 × 30, ReLU, pool 2, convolution 3 × 3 × 50, ReLU, pool 2, linear to 100,
+    ReLU, linear to the classes; no padding.
+    """
+    channels, height, width = shape
+    rows, columns = ((height - 2) // 2 - 2) // 2, ((width - 2) // 2 - 2) // 2
+    return nn.Sequential(
+        nn.Conv2d(channels, 30, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(30, 50, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(50 * rows * columns, 100),
+        nn.ReLU(),
+        nn.Linear(100, classes),
+    )
+
+
+MODELS: dict[str, Builder] = {
+    "logistic_regression": logistic_regression,
+    "mlp": mlp,
+    "small_cnn": small_cnn,
+    "cnn": cnn,
+}
+
+
+def build(name: str, shape: Shape, classes: int, seed: int) -> nn.Module:
+    """Build a model whose initial parameters depend on ``seed`` alone.
+
+    PyTorch's layers draw from the global generator; it is seeded in a fork, so that the state
+    outside is untouched.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "initial model"))
+        return MODELS[name](shape, classes)

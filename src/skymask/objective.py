@@ -1,0 +1,53 @@
+"""Samples, and the loss of a model on them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+from skymask.parameters import Layout
+
+SoftmaxAxis = Literal["class", "batch"]
+
+Loss = Callable[[Tensor], Tensor]
+"""A differentiable map from flat parameters [d] to a scalar."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples of one party: ``features`` [N, ...] float32 and ``labels`` [N] int64."""
+
+    features: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, indices: Tensor) -> "Samples":
+        """The samples at ``indices`` (a copy)."""
+        return Samples(self.features[indices], self.labels[indices])
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, softmax_axis: SoftmaxAxis = "class") -> Tensor:
+    """Mean cross-entropy of ``logits`` [N, C] against ``labels`` [N].
+
+    ``softmax_axis="batch"`` normalises over the samples of the batch instead of the classes, as
+    the code released with SkyMask does.
+    """
+    if softmax_axis == "class":
+        return functional.cross_entropy(logits, labels)
+    return functional.nll_loss(functional.log_softmax(logits, dim=0), labels)
+
+
+def root_loss(module: nn.Module, samples: Samples, softmax_axis: SoftmaxAxis = "class") -> Loss:
+    """The loss of ``module`` on ``samples`` as a differentiable function of flat parameters [d]."""
+    layout = Layout.of(module)
+
+    def loss(parameters: Tensor) -> Tensor:
+        logits = functional_call(module, layout.unflatten(parameters), (samples.features,))
+        return cross_entropy(logits, samples.labels, softmax_axis)
+
+    return loss

@@ -1,0 +1,144 @@
+"""Who holds which training sample: root data first, then the clients.
+
+An assignment is an int32 array [N] with a client's index, ``ROOT`` for root data and ``UNUSED``
+for a sample nobody holds.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from skymask.contracts import requires
+from skymask.seeds import numpy_generator
+
+ROOT, UNUSED = -1, -2
+
+Labels = npt.NDArray[np.int64]
+Assignment = npt.NDArray[np.int32]
+Partition = Callable[..., Assignment]
+
+
+def iid(labels: Labels, clients: int, classes: int, generator: np.random.Generator) -> Assignment:
+    """Uniform random split, sizes equal within one."""
+    order = generator.permutation(len(labels))
+    assignment = np.empty(len(labels), dtype=np.int32)
+    assignment[order] = np.arange(len(labels)) % clients
+    return assignment
+
+
+@requires(lambda clients, classes: clients >= classes, "label_bias needs a client for each class")
+@requires(lambda bias: 0 <= bias <= 1, "bias must lie in [0, 1]")
+def label_bias(
+    labels: Labels,
+    clients: int,
+    classes: int,
+    generator: np.random.Generator,
+    *,
+    bias: float = 0.5,
+) -> Assignment:
+    """Clients in C groups; label y goes to group y with probability q, else to another uniformly.
+
+    q is ``bias``; q = 1/C is IID.  Within a group the client is uniform.  Client i belongs to
+    group i mod C.  Source: Fang et al., USENIX Security 2020.
+    """
+    home = generator.random(len(labels)) < bias
+    other = (labels + generator.integers(1, max(classes, 2), size=len(labels))) % classes
+    group = np.where(home, labels, other)
+    members = (clients - group - 1) // classes + 1  # clients in each sample's group
+    within = np.floor(generator.random(len(labels)) * members).astype(np.int64)
+    return (group + classes * within).astype(np.int32)
+
+
+@requires(lambda alpha: alpha > 0, "alpha must be positive")
+def dirichlet(
+    labels: Labels,
+    clients: int,
+    classes: int,
+    generator: np.random.Generator,
+    *,
+    alpha: float = 0.5,
+) -> Assignment:
+    """Per class, the clients' shares are drawn from Dir(α).  Source: Hsu et al., 2019."""
+    assignment = np.empty(len(labels), dtype=np.int32)
+    for label in range(classes):
+        mine = generator.permutation(np.flatnonzero(labels == label))
+        shares = generator.dirichlet(np.full(clients, alpha))
+        cuts = np.round(np.cumsum(shares)[:-1] * len(mine)).astype(np.int64)
+        for client, part in enumerate(np.split(mine, cuts)):
+            assignment[part] = client
+    return assignment
+
+
+PARTITIONS: dict[str, Partition] = {"iid": iid, "label_bias": label_bias, "dirichlet": dirichlet}
+
+
+def root_counts(size: int, classes: int, bias: float | None) -> Labels:
+    """Root samples per class: class 1 holds the share ``bias`` (1/C if None), the rest is even.
+
+    >>> root_counts(100, 10, None).tolist()
+    [10, 10, 10, 10, 10, 10, 10, 10, 10, 10]
+    >>> root_counts(100, 10, 0.46).tolist()
+    [6, 46, 6, 6, 6, 6, 6, 6, 6, 6]
+    """
+    if bias is None:
+        return size // classes + (np.arange(classes) < size % classes).astype(np.int64)
+    favoured = round(bias * size)
+    others = np.arange(classes - 1)
+    rest = size - favoured
+    counts = rest // (classes - 1) + (others < rest % (classes - 1)).astype(np.int64)
+    return np.insert(counts, 1, favoured)
+
+
+def assign(
+    labels: Labels,
+    *,
+    classes: int,
+    partition: str,
+    parameters: dict[str, Any],
+    clients: int,
+    samples_per_client: int | None,
+    root_size: int,
+    root_bias: float | None,
+    data_seed: int,
+) -> Assignment:
+    """Take the root data out of the training samples, then split the rest among the clients.
+
+    With ``samples_per_client`` k, only clients × k of the remaining samples are dealt, drawn
+    uniformly; k is then the mean over clients.  Raises ValueError when a class has too few
+    samples for the root data, or there are too few for the clients.
+    """
+    assignment = np.full(len(labels), UNUSED, dtype=np.int32)
+    generator = numpy_generator(data_seed, "root data")
+    for label, count in enumerate(root_counts(root_size, classes, root_bias)):
+        mine = np.flatnonzero(labels == label)
+        if count > len(mine):
+            raise ValueError(
+                f"the root data needs {count} samples of class {label}, the training data has "
+                f"{len(mine)}: lower root_size or root_bias"
+            )
+        assignment[generator.choice(mine, size=count, replace=False)] = ROOT
+    rest = np.flatnonzero(assignment == UNUSED)
+    if samples_per_client is not None:
+        wanted = clients * samples_per_client
+        if wanted > len(rest):
+            raise ValueError(
+                f"{clients} clients × {samples_per_client} samples are {wanted}, but only "
+                f"{len(rest)} training samples are left: lower samples_per_client or clients"
+            )
+        drawn = numpy_generator(data_seed, "samples").permutation(rest)[:wanted]
+        rest = np.sort(drawn)
+    split = PARTITIONS[partition]
+    assignment[rest] = split(
+        labels[rest], clients, classes, numpy_generator(data_seed, "partition"), **parameters
+    )
+    return assignment
+
+
+def draw_malicious(clients: int, malicious: int, seed: int) -> npt.NDArray[np.bool_]:
+    """Draw which ``malicious`` of the ``clients`` attack: bool [n]."""
+    chosen = numpy_generator(seed, "malicious clients").permutation(clients)[:malicious]
+    flags = np.zeros(clients, dtype=np.bool_)
+    flags[chosen] = True
+    return flags

@@ -1,0 +1,76 @@
+"""The rows that a round leaves behind, as plain dicts in the artifacts' columns."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skymask.evaluation import Quality, detection
+from skymask.experiment import SERVER
+from skymask.rounds.aggregate import Verdict
+
+Row = dict[str, Any]
+
+
+def client_rows(round_: int, malicious: Tensor, verdict: Verdict) -> list[Row]:
+    """One row per client, and one for the server where it has mask coordinates."""
+    columns = {
+        "malicious": malicious.tolist(),
+        "accepted": _values(verdict.accepted, malicious),
+        "weight": _values(verdict.weights, malicious),
+        "score": _values(verdict.scores, malicious),
+    }
+    rows = [
+        {
+            "round": round_,
+            "client": client,
+            **{name: values[client] for name, values in columns.items()},
+            "reason": _reason(client, verdict),
+            "model_updated": verdict.model_updated,
+        }
+        for client in range(len(malicious))
+    ]
+    # a rule without verdicts still rejects what is not finite
+    for row, finite in zip(rows, verdict.finite.tolist(), strict=True):
+        row["accepted"] = row["accepted"] if finite else False
+    if verdict.coordinates is not None:
+        rows.append({"round": round_, "client": SERVER, "model_updated": verdict.model_updated})
+        for row, (first, second) in zip(rows, verdict.coordinates.tolist(), strict=True):
+            row["mask_1"], row["mask_2"] = _number(first), _number(second)
+    return rows
+
+
+def metrics_row(round_: int, quality: Quality, clients: list[Row]) -> Row:
+    """The row of an evaluated round, from the model's quality and that round's client rows."""
+    rows = [row for row in clients if row["client"] != SERVER]
+    accepted = [row["accepted"] for row in rows]
+    verdicts = None if None in accepted else torch.tensor(accepted, dtype=torch.bool)
+    found = detection(verdicts, torch.tensor([row["malicious"] for row in rows], dtype=torch.bool))
+    return {
+        "round": round_,
+        "accuracy": quality.accuracy,
+        "loss": quality.loss if math.isfinite(quality.loss) else None,
+        "attack_success_rate": None,
+        "fpr": found.fpr,
+        "fnr": found.fnr,
+        "model_updated": rows[0]["model_updated"],
+    }
+
+
+def _values(values: Tensor | None, like: Tensor) -> list[Any]:
+    return [None] * len(like) if values is None else [_number(v) for v in values.tolist()]
+
+
+def _number(value: float | bool) -> float | bool | None:
+    return value if math.isfinite(value) else None
+
+
+def _reason(client: int, verdict: Verdict) -> str | None:
+    if not bool(verdict.finite[client]):
+        return "not finite"
+    if verdict.note is not None:
+        return verdict.note
+    if verdict.accepted is not None and not bool(verdict.accepted[client]):
+        return "rejected"
+    return None

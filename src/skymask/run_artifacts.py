@@ -1,0 +1,113 @@
+"""The artifacts of one run as the objects that the stages work on, and back."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skymask.artifacts import ArtifactError
+from skymask.experiment import Experiment
+from skymask.objective import Samples
+from skymask.rounds.federation import Federation
+from skymask.rounds.loop import Progress
+from skymask.tensor_artifacts import (
+    State,
+    read_parameters,
+    read_partition,
+    read_samples,
+    read_state,
+    write_parameters,
+    write_state,
+)
+
+
+def read_experiment(path: str) -> Experiment:
+    """Read experiment.json.  Raises ArtifactError when it is not one."""
+    try:
+        return Experiment.from_json(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ArtifactError(
+            f"{path} cannot be used ({error}). Delete it and run snakemake again"
+        ) from error
+
+
+def read_federation(files: Any) -> Federation:
+    """Read what a run works on, onto its device, with its number of threads.
+
+    ``files`` has the paths ``experiment``, ``partition``, ``train`` and ``test``.  Raises
+    ArtifactError for a file that is not what it should be, RuntimeError without the device.
+    """
+    run = read_experiment(files.experiment)
+    torch.set_num_threads(run.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    if run.device.startswith("cuda") and not torch.cuda.is_available():
+        raise RuntimeError(
+            f"the study asks for device {run.device}, but torch sees no GPU here: "
+            "set device: cpu in the study, or run where there is a GPU"
+        )
+    features, labels, classes = read_samples(Path(files.train), run.dataset)
+    training_data = Samples(features.to(run.device), labels.to(run.device))
+    features, labels, _ = read_samples(Path(files.test), run.dataset)
+    test_data = Samples(features.to(run.device), labels.to(run.device))
+    assignment = read_partition(Path(files.partition), run.partition_id)
+    return Federation(run, training_data, test_data, assignment, classes)
+
+
+def read_model(federation: Federation, path: str) -> Tensor:
+    """Read a global model [d]."""
+    run, layout = federation.experiment, federation.model.layout
+    return read_parameters(Path(path), "model", run.run, layout)[0].to(run.device)
+
+
+def write_model(federation: Federation, path: str, global_parameters: Tensor) -> None:
+    """Write a global model [d]."""
+    layout, run = federation.model.layout, federation.experiment.run
+    write_parameters(Path(path), "model", run, layout, global_parameters[None])
+
+
+def read_remembered(federation: Federation, path: str) -> State:
+    """Read what the attackers or the defense remember."""
+    run = federation.experiment
+    state = read_state(Path(path), run.run)
+    return {name: tensor.to(run.device) for name, tensor in state.items()}
+
+
+def read_progress(federation: Federation, files: Any) -> Progress:
+    """Read where a run stands from ``model``, ``attack_state`` and ``defense_state``."""
+    return Progress(
+        read_model(federation, files.model),
+        read_remembered(federation, files.attack_state),
+        read_remembered(federation, files.defense_state),
+    )
+
+
+def write_progress(federation: Federation, files: Any, progress: Progress) -> None:
+    """Write where a run stands."""
+    run = federation.experiment.run
+    write_state(Path(files.attack_state), run, progress.attack_state)
+    write_state(Path(files.defense_state), run, progress.defense_state)
+    write_model(federation, files.model, progress.global_parameters)
+
+
+def read_updates(federation: Federation, path: str) -> Tensor:
+    """Read the updates [n, d] of one round."""
+    run, layout = federation.experiment, federation.model.layout
+    return read_parameters(Path(path), "updates", run.run, layout).to(run.device)
+
+
+def write_updates(federation: Federation, path: str, rounds: dict[int, Tensor]) -> None:
+    """Write the updates [n, d] of some rounds, a row per round and client."""
+    layout, malicious = federation.model.layout, federation.malicious.tolist()
+    clients = range(len(malicious))
+    rows = torch.cat([torch.empty(0, layout.dimension), *(u.cpu() for u in rounds.values())])
+    write_parameters(
+        Path(path),
+        "updates",
+        federation.experiment.run,
+        layout,
+        rows,
+        round=[round_ for round_ in rounds for _ in clients],
+        client=[client for _ in rounds for client in clients],
+        malicious=[flag for _ in rounds for flag in malicious],
+    )

@@ -1,0 +1,222 @@
+"""A study file: read, checked whole, and expanded into the runs of its grid.
+
+Imports nothing heavy: the Snakefile reads its study through this module.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from skymask.experiment import Experiment, Method
+from skymask.study_checks import (
+    REGISTRIES,
+    Problems,
+    check_cell,
+    check_keys,
+    check_method,
+    methods,
+)
+
+Config = Mapping[str, Any]
+Schema = Mapping[str, Mapping[str, Any]]
+
+SEEDS = ("data_seed", "training_seed")
+
+
+class StudyError(ValueError):
+    """A study file that cannot be run; the message lists every mistake."""
+
+    def __init__(self, file: str, problems: list[str]) -> None:
+        self.problems = problems
+        count = "a mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        super().__init__(f"{file}: {count}, nothing was started\n{lines}")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the grid, with the labels it carries in tables.
+
+    ``undefined`` says why the defense or the attack is not defined here; the cell is then no run.
+    """
+
+    experiment: Experiment
+    rounds: int
+    defense: str
+    attack: str
+    setting: str
+    undefined: str | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """A checked study.  ``cells`` are in the order of the file, undefined ones included."""
+
+    name: str
+    cells: list[Cell]
+    rounds_per_job: int
+    keep_updates: frozenset[int]
+    final_evaluations: int
+    scatter_round: int | None
+    data_folders: list[str]
+
+    @property
+    def runs(self) -> dict[str, Cell]:
+        """The runs to make, by name: defined cells; of equal ones that with most rounds."""
+        runs: dict[str, Cell] = {}
+        for cell in self.cells:
+            known = runs.get(cell.experiment.run)
+            if cell.undefined is None and (known is None or cell.rounds > known.rounds):
+                runs[cell.experiment.run] = cell
+        return runs
+
+
+def read(config: Config, schema: Schema, file: str = "study") -> Study:
+    """Check ``config`` and expand its grid.
+
+    Raises StudyError with every mistake found: unknown keys, names and parameters with the nearest
+    valid one, values of the wrong type or out of range, and settings that cannot hold together.
+    """
+    problems = Problems()
+    values = check_keys(config, schema, problems)
+    axes = {key: _axis(key, values[key], problems) for key in schema if _is_axis(schema, key)}
+    groups = _groups(values["paired"], axes, problems)
+    excluded = _exclusions(values["exclude"], axes, problems)
+    # an unknown data set or a list of the wrong length would only echo through the cells
+    cells: list[Cell] = []
+    if not problems:
+        used = [False] * len(excluded)
+        for point in _points(groups):
+            hits = [_meets(point, exclusion) for exclusion in excluded]
+            used = [old or hit for old, hit in zip(used, hits, strict=True)]
+            if not any(hits):
+                cells.append(_cell(point, values, axes, problems))
+        for exclusion, hit in zip(values["exclude"], used, strict=True):
+            if not hit:
+                problems.add("exclude", exclusion, "meets no cell of the grid: remove or mend it")
+        defined = [cell for cell in cells if cell.undefined is None]
+        if not problems and not defined:
+            reason = f": {cells[0].undefined}" if cells else ""
+            problems.say(f"no cell of the grid can be run{reason}")
+        for round_ in values["keep_updates"]:
+            if cells and round_ > max(cell.rounds for cell in cells):
+                problems.add("keep_updates", round_, "is beyond the last round")
+    if problems:
+        raise StudyError(file, problems.unique)
+    return Study(
+        values["study"],
+        cells,
+        values["rounds_per_job"],
+        frozenset(values["keep_updates"]),
+        values["final_evaluations"],
+        values["scatter_round"],
+        values["data_folders"],
+    )
+
+
+def _is_axis(schema: Schema, key: str) -> bool:
+    return bool(schema[key].get("axis")) or key in ("device", "threads")
+
+
+def _axis(key: str, value: Any, problems: Problems) -> list[Any]:
+    """The values along one axis; methods become Method, lists of parameters are spread."""
+    values = value if isinstance(value, list) else [value]
+    if key in REGISTRIES:
+        spread = [method for item in values for method in methods(item)]
+        values = [check_method(key, method, problems) for method in spread]
+    for i, item in enumerate(values):
+        if item is not None and item in values[:i]:
+            shown = item.name if isinstance(item, Method) else item
+            problems.add(key, shown, "is given twice: remove one")
+    return values
+
+
+def _groups(
+    paired: list[list[str]], axes: dict[str, list[Any]], problems: Problems
+) -> list[list[dict[str, Any]]]:
+    """The axes of the grid in order, each a list of the keys it sets; paired keys move together."""
+    taken: set[str] = set()
+    groups: dict[str, list[dict[str, Any]]] = {key: [{key: v} for v in axes[key]] for key in axes}
+    for keys in paired:
+        for key in keys:
+            if key not in axes:
+                problems.unknown("paired", key, axes, "axis")
+            elif key in taken:
+                problems.add("paired", key, "stands in two groups: pair an axis once")
+            taken.add(key)
+        if any(key not in axes for key in keys):
+            continue
+        lengths = {key: len(axes[key]) for key in keys}
+        if len(set(lengths.values())) > 1:
+            shown = ", ".join(f"{key} has {length}" for key, length in lengths.items())
+            problems.add("paired", keys, f"has lists of different length ({shown})")
+            continue
+        rows = zip(*(axes[key] for key in keys), strict=True)
+        groups[keys[0]] = [dict(zip(keys, row, strict=True)) for row in rows]
+        for key in keys[1:]:
+            groups.pop(key, None)
+    return list(groups.values())
+
+
+def _points(groups: list[list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    for parts in product(*groups):
+        yield {key: value for part in parts for key, value in part.items()}
+
+
+def _exclusions(
+    exclude: list[dict[str, Any]], axes: dict[str, list[Any]], problems: Problems
+) -> list[dict[str, list[Any]]]:
+    excluded = []
+    for exclusion in exclude:
+        if not isinstance(exclusion, dict):
+            continue
+        for key in exclusion:
+            if key not in axes:
+                problems.unknown("exclude", key, axes, "axis")
+        excluded.append({k: v if isinstance(v, list) else [v] for k, v in exclusion.items()})
+    return excluded
+
+
+def _meets(point: dict[str, Any], exclusion: dict[str, list[Any]]) -> bool:
+    def fits(value: Any, wanted: Any) -> bool:
+        if not isinstance(value, Method):
+            return bool(value == wanted)
+        if isinstance(wanted, dict):
+            given = {k: v for k, v in wanted.items() if k != "name"}
+            return value.name == wanted.get("name") and given.items() <= value.parameters.items()
+        return bool(value.name == wanted)
+
+    return all(any(fits(point[k], v) for v in values) for k, values in exclusion.items())
+
+
+def _cell(
+    point: dict[str, Any], values: Mapping[str, Any], axes: dict[str, list[Any]], problems: Problems
+) -> Cell:
+    """One cell, checked: canonical in what does not matter to it."""
+    point = dict(point)
+    rounds, share = point.pop("rounds"), point.pop("malicious_share")
+    labels = {key: _label(key, point[key]) for key in ("attack", "defense")}
+    others = [k for k in axes if len(axes[k]) > 1 and k not in ("attack", "defense", *SEEDS)]
+    named = {**point, "rounds": rounds, "malicious_share": share}
+    setting = ", ".join(f"{key}={_label(key, named[key])}" for key in others)
+    reckoned = round(share * point["clients"])
+    attackers = 0 if point["attack"].name == "none" else reckoned
+    asks = REGISTRIES["defense"]()[point["defense"].name].asks
+    if "assumed_malicious" not in asks:
+        point["assumed_malicious"] = None
+    elif point["assumed_malicious"] is None:
+        # with no attack the server still reckons with the share it was told of
+        point["assumed_malicious"] = reckoned
+    experiment = Experiment(malicious=attackers, **point)
+    undefined = check_cell(experiment, rounds, share, values["final_evaluations"], problems)
+    return Cell(experiment, rounds, labels["defense"], labels["attack"], setting, undefined)
+
+
+def _label(key: str, value: Any) -> str:
+    """What a table calls a value: a method's name, with the parameters that are not its defaults."""
+    if not isinstance(value, Method):
+        return str(value)
+    defaults = REGISTRIES[key]()[value.name].parameters
+    given = [f"{k}={v}" for k, v in value.parameters.items() if v != defaults[k].default]
+    return f"{value.name}({', '.join(given)})" if given else value.name

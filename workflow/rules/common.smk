@@ -1,0 +1,88 @@
+# The study, its runs, and the functions that rules ask for their inputs and parameters.
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, f"{workflow.basedir}/src")
+
+from skymask import jobs, plan, source, study, summary  # noqa: E402
+from skymask.study_checks import REGISTRIES  # noqa: E402
+
+# a chain of rounds is as deep as it is long
+sys.setrecursionlimit(20_000)
+
+# jobs find the package without an installation, with and without conda
+shell.prefix(f"export PYTHONPATH='{workflow.basedir}/src':\"${{PYTHONPATH:-}}\"; ")
+
+
+wildcard_constraints:
+    run=r"[^/]+",
+    partition=r"[^/]+",
+    round=r"\d+",
+    first=r"\d+",
+    last=r"\d+",
+
+
+def read_study():
+    files = workflow.overwrite_configfiles or workflow.configfiles
+    try:
+        return jobs.read_study(config, workflow.basedir, ", ".join(map(os.path.relpath, files)))
+    except study.StudyError as error:
+        print(f"\n{error}", file=sys.stderr)
+        sys.exit(1)
+
+
+STUDY = read_study()
+RUNS = STUDY.runs
+PARTITIONS = {cell.experiment.partition_id: cell.experiment for cell in RUNS.values()}
+STAGED = STUDY.rounds_per_job == 1
+THREADS = max(cell.experiment.threads for cell in RUNS.values())
+GPUS = int(any(cell.experiment.device.startswith("cuda") for cell in RUNS.values()))
+SPANS = {
+    run: plan.spans(Path("results/runs") / run, cell.rounds, STUDY.rounds_per_job)
+    for run, cell in RUNS.items()
+}
+
+
+def experiment(wildcards):
+    """The experiment of a run of this study."""
+    return RUNS[wildcards.run].experiment
+
+
+def modules_of(wildcards, *methods):
+    """The modules that hold a run's methods (attack, defense)."""
+    run = experiment(wildcards)
+    return [REGISTRIES[kind]()[getattr(run, kind).name].module for kind in methods]
+
+
+def fingerprint(*modules, methods=()):
+    """A params function: the code that a stage of a run rests on."""
+    return lambda wildcards: source.fingerprint(*modules, *modules_of(wildcards, *methods))
+
+
+def federation_of(wildcards):
+    """What every stage of a run reads."""
+    run = experiment(wildcards)
+    return {
+        # written once for a run; its time says nothing
+        "experiment": ancient(f"results/runs/{wildcards.run}/experiment.json"),
+        "partition": f"results/partitions/{run.partition_id}.parquet",
+        "train": f"results/data/{run.dataset}/train.parquet",
+        "test": f"results/data/{run.dataset}/test.parquet",
+    }
+
+
+def before(wildcards, name):
+    """A file of the round before."""
+    return f"results/runs/{wildcards.run}/rounds/{int(wildcards.round) - 1}/{name}.parquet"
+
+
+def pieces(wildcards, name):
+    """The files that a run's collected file is made of, in the order of rounds."""
+    return plan.pieces(
+        Path("results/runs") / wildcards.run,
+        name,
+        RUNS[wildcards.run],
+        SPANS[wildcards.run],
+        STAGED,
+    )

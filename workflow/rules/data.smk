@@ -1,0 +1,19 @@
+# Stage 0: a data set, from wherever it is, as Parquet.
+DATA_MODULES = {name: e.module for name, e in source.registry("skymask.datasets", "DATASETS").items()}
+
+
+rule data:
+    output:
+        train="results/data/{dataset}/train.parquet",
+        test="results/data/{dataset}/test.parquet",
+    log:
+        "results/logs/data/{dataset}.log",
+    benchmark:
+        "results/benchmarks/data/{dataset}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        source=lambda wildcards: source.fingerprint(DATA_MODULES[wildcards.dataset]),
+    # where the data lay is not part of what it is
+    script:
+        "../scripts/data.py"

@@ -1,0 +1,22 @@
+# Grain 1, stage 4 of a round: what the global model is worth on the test data.
+rule evaluate:
+    input:
+        unpack(federation_of),
+        model="results/runs/{run}/rounds/{round}/model.parquet",
+        clients="results/runs/{run}/rounds/{round}/clients.parquet",
+    output:
+        metrics="results/runs/{run}/rounds/{round}/metrics.parquet",
+        timings="results/runs/{run}/rounds/{round}/timings/evaluate.parquet",
+    log:
+        "results/logs/evaluate/{run}/{round}.log",
+    benchmark:
+        "results/benchmarks/evaluate/{run}/{round}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: THREADS
+    resources:
+        gpu=GPUS,
+    params:
+        source=source.fingerprint("skymask.rounds.evaluate", "skymask.rounds.records"),
+    script:
+        "../scripts/evaluate.py"

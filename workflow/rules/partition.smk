@@ -1,0 +1,17 @@
+# Who holds which training sample; shared by all runs that split alike.
+rule partition:
+    input:
+        train=lambda wildcards: f"results/data/{PARTITIONS[wildcards.partition].dataset}/train.parquet",
+    output:
+        "results/partitions/{partition}.parquet",
+    log:
+        "results/logs/partition/{partition}.log",
+    benchmark:
+        "results/benchmarks/partition/{partition}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        spec=lambda wildcards: PARTITIONS[wildcards.partition].partition_spec,
+        source=source.fingerprint("skymask.partition"),
+    script:
+        "../scripts/partition.py"

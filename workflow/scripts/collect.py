@@ -1,0 +1,18 @@
+"""Join the rows of a run's rounds or spans."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skymask.artifacts import collect_rows
+from skymask.jobs import logged
+
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
+
+    snakemake: Snakemake
+
+with logged(snakemake.log[0]):
+    run = Path(snakemake.output.metrics).parent.name
+    for kind in ("metrics", "clients", "timings"):
+        sources = [Path(path) for path in getattr(snakemake.input, kind)]
+        collect_rows(sources, Path(getattr(snakemake.output, kind)), kind, run)

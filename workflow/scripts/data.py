@@ -1,0 +1,21 @@
+"""A data set from wherever it is to Parquet."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skymask.datasets import DATASETS
+from skymask.jobs import logged, search_path
+from skymask.tensor_artifacts import write_samples
+
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
+
+    snakemake: Snakemake
+
+with logged(snakemake.log[0]):
+    dataset = snakemake.wildcards.dataset
+    arrays = DATASETS[dataset](search_path(snakemake.config.get("data_folders", [])))
+    facts = {"classes": arrays.classes, "scale": arrays.scale}
+    train, test = Path(snakemake.output.train), Path(snakemake.output.test)
+    write_samples(train, dataset, arrays.train_features, arrays.train_labels, **facts)
+    write_samples(test, dataset, arrays.test_features, arrays.test_labels, **facts)

@@ -1,0 +1,27 @@
+"""Stage 4 of a round, in files: global model to metrics."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skymask.artifacts import read_rows, write_rows
+from skymask.jobs import logged
+from skymask.rounds.evaluate import evaluate
+from skymask.rounds.loop import timed
+from skymask.rounds.records import Row, metrics_row
+from skymask.run_artifacts import read_federation, read_model
+
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
+
+    snakemake: Snakemake
+
+with logged(snakemake.log[0]):
+    federation = read_federation(snakemake.input)
+    run, round_ = federation.experiment, int(snakemake.wildcards.round)
+    model = read_model(federation, snakemake.input.model)
+    clients = read_rows(Path(snakemake.input.clients), "clients", run.run).to_pylist()
+    timings: list[Row] = []
+    with timed(timings, round_, "evaluate", run.device):
+        row = metrics_row(round_, evaluate(federation, model), clients)
+    write_rows(Path(snakemake.output.metrics), "metrics", run.run, [row])
+    write_rows(Path(snakemake.output.timings), "timings", run.run, timings)

@@ -1,0 +1,23 @@
+"""Split the training data among the root data and the clients."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skymask.jobs import logged
+from skymask.partition import assign
+from skymask.tensor_artifacts import read_labels, write_partition
+
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
+
+    snakemake: Snakemake
+
+with logged(snakemake.log[0]):
+    spec = dict(snakemake.params.spec)
+    method = spec.pop("partition")
+    labels, classes = read_labels(Path(snakemake.input.train), spec.pop("dataset"))
+    assignment = assign(
+        labels, classes=classes, partition=method["name"], parameters=method["parameters"], **spec
+    )
+    target = Path(snakemake.output[0])
+    write_partition(target, target.stem, assignment)

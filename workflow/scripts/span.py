@@ -1,0 +1,29 @@
+"""Many rounds in one job: the four stages in memory, between one saved progress and the next."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skymask.artifacts import write_rows
+from skymask.jobs import logged
+from skymask.rounds.loop import Progress, run_span
+from skymask.run_artifacts import read_federation, read_progress, write_progress, write_updates
+
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
+
+    snakemake: Snakemake
+
+with logged(snakemake.log[0]):
+    federation = read_federation(snakemake.input)
+    run = federation.experiment.run
+    rounds = range(int(snakemake.wildcards.first), int(snakemake.wildcards.last) + 1)
+    if "model" in snakemake.input.keys():
+        progress = read_progress(federation, snakemake.input)
+    else:
+        progress = Progress(federation.initial_parameters())
+    progress, span = run_span(federation, progress, rounds, frozenset(snakemake.params.keep_updates))
+    write_rows(Path(snakemake.output.clients), "clients", run, span.clients)
+    write_rows(Path(snakemake.output.metrics), "metrics", run, span.metrics)
+    write_rows(Path(snakemake.output.timings), "timings", run, span.timings)
+    write_updates(federation, snakemake.output.updates, span.updates)
+    write_progress(federation, snakemake.output, progress)

@@ -1,0 +1,27 @@
+"""Stage 1 of a round, in files: global model to honest updates."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skymask.artifacts import write_rows
+from skymask.jobs import logged
+from skymask.rounds.loop import timed
+from skymask.rounds.records import Row
+from skymask.rounds.train import train, training_data
+from skymask.run_artifacts import read_federation, read_model, write_updates
+
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
+
+    snakemake: Snakemake
+
+with logged(snakemake.log[0]):
+    federation = read_federation(snakemake.input)
+    run, round_ = federation.experiment, int(snakemake.wildcards.round)
+    model = read_model(federation, snakemake.input.model)
+    timings: list[Row] = []
+    data = training_data(federation)
+    with timed(timings, round_, "train", run.device):
+        updates = train(federation, data, model, round_)
+    write_updates(federation, snakemake.output.updates, {round_: updates})
+    write_rows(Path(snakemake.output.timings), "timings", run.run, timings)
