@@ -6,10 +6,8 @@ packages that wrote it.  A file that is truncated, foreign or stale is an error,
 """
 
 import json
-import os
 import platform
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from skymask.experiment import SCHEMA_VERSION
+from skymask.files import atomic
 
 
 class ArtifactError(ValueError):
@@ -93,18 +92,6 @@ def _versions() -> str:
         except PackageNotFoundError:
             continue
     return json.dumps(found, sort_keys=True)
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it there if the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_table(path: Path, kind: str, spec: str, table: pa.Table, **options: Any) -> None:

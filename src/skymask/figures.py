@@ -17,8 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from skymask.artifacts import atomic, read_rows
+from skymask.artifacts import read_rows
 from skymask.experiment import SERVER
+from skymask.files import atomic
 from skymask.study import Cell, Study
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from skymask.artifacts import SCHEMAS, atomic, read_rows, write_table
+from skymask.artifacts import SCHEMAS, read_rows, write_table
 from skymask.experiment import SERVER
+from skymask.files import atomic
 from skymask.study import Cell, Study
 
 UNDEFINED, ABSENT = "undefined", "–"

@@ -1,5 +1,6 @@
 # The study, its runs, and the functions that rules ask for their inputs and parameters.
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from skymask.study_checks import REGISTRIES  # noqa: E402
 sys.setrecursionlimit(20_000)
 
 # jobs find the package without an installation, with and without conda
-shell.prefix(f"export PYTHONPATH='{workflow.basedir}/src':\"${{PYTHONPATH:-}}\"; ")
+shell.prefix(
+    "export PYTHONPATH=" + shlex.quote(f"{workflow.basedir}/src") + "${{PYTHONPATH:+:$PYTHONPATH}}; "
+)
 
 
 wildcard_constraints:

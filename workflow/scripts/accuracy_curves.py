@@ -12,5 +12,6 @@ if TYPE_CHECKING:
     snakemake: Snakemake
 
 with logged(snakemake.log[0]):
+    study = read_study(snakemake.config, Path(snakemake.scriptdir).resolve().parents[1])
     targets = [Path(path) for path in snakemake.output]
-    accuracy_curves(read_study(snakemake.config, Path(snakemake.scriptdir).parents[1]), Path("results/runs"), targets)
+    accuracy_curves(study, Path("results/runs"), targets)

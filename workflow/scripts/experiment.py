@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skymask.artifacts import atomic
+from skymask.files import atomic
 from skymask.jobs import logged
 
 if TYPE_CHECKING:

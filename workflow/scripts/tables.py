@@ -12,4 +12,5 @@ if TYPE_CHECKING:
     snakemake: Snakemake
 
 with logged(snakemake.log[0]):
-    write(read_study(snakemake.config, Path(snakemake.scriptdir).parents[1]), Path("results/runs"), Path(snakemake.output[0]).parent)
+    study = read_study(snakemake.config, Path(snakemake.scriptdir).resolve().parents[1])
+    write(study, Path("results/runs"), Path(snakemake.output[0]).parent)

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from skymask.defenses.aggregation import Aggregation
+from skymask.defenses.aggregation import Aggregation, mean_of
 
 
 def fedavg(
@@ -23,11 +23,10 @@ def fedavg(
     >>> fedavg(torch.tensor([[1.0], [4.0]]), torch.tensor([2, 1]), weighting="samples").update
     tensor([2.])
     """
-    weights = torch.ones(len(updates), dtype=updates.dtype, device=updates.device)
-    if weighting == "samples":
-        if samples is None or not bool(samples.sum() > 0):
-            raise ValueError("fedavg: weighting 'samples' needs the clients' sample counts")
-        weights = samples.to(updates)
-    weights = weights / weights.sum()
     accepted = torch.ones(len(updates), dtype=torch.bool, device=updates.device)
+    if weighting == "uniform":
+        return mean_of(updates, accepted)
+    if samples is None or not bool(samples.sum() > 0):
+        raise ValueError("fedavg: weighting 'samples' needs the clients' sample counts")
+    weights = samples.to(updates) / samples.sum()
     return Aggregation(weights @ updates, accepted, weights)

@@ -5,7 +5,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from skymask import masks
@@ -77,6 +76,9 @@ def server_cluster(
     ``coordinates`` is [n + 1, 2], the server last.  One cluster, hence ones, if the rows are
     identical or too few, or if two Gaussians gain too little over one (unless ``always_two``).
     """
+    # half of a job's start-up time, and only this rule needs it
+    from sklearn.mixture import GaussianMixture
+
     clients = len(coordinates) - 1
     spread = coordinates[:, 0].std()
     if spread == 0 or clients < 2:
