@@ -114,7 +114,8 @@ def read_table(path: Path, kind: str, spec: str, columns: list[str] | None = Non
     version, or of another specification.
     """
     try:
-        table = pq.read_table(path, columns=columns)
+        with pq.ParquetFile(path) as file:
+            table = file.read(columns)
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} is missing: run snakemake again to make it") from error
     except (pa.ArrowException, OSError) as error:

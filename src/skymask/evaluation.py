@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from skymask.objective import Samples, SoftmaxAxis
+from skymask.objective import Samples, SoftmaxAxis, laid_out
 from skymask.parameters import ResidentModel
 
 # test samples in one forward pass; part of the result when softmax_axis is "batch"
@@ -31,7 +31,8 @@ def evaluate(
     with torch.no_grad():
         for start in range(0, len(test), EVALUATION_BATCH):
             labels = test.labels[start : start + EVALUATION_BATCH]
-            logits = model.module(test.features[start : start + EVALUATION_BATCH])
+            features = test.features[start : start + EVALUATION_BATCH]
+            logits = model.module(laid_out(features))
             scores = functional.log_softmax(logits.double(), dim=axis)
             correct += int((scores.argmax(dim=1) == labels).sum())
             loss += float(functional.nll_loss(scores, labels, reduction="sum"))

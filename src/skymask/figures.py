@@ -23,7 +23,7 @@ from skymask.files import atomic
 from skymask.study import Cell, Study
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 STYLE = {
     "font.size": 8,
     "axes.titlesize": 8,

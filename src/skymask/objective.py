@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
@@ -31,6 +32,20 @@ class Samples:
         return Samples(self.features[indices], self.labels[indices])
 
 
+def laid_out(features: Tensor) -> Tensor:
+    """Images [N, C, H, W] on the CPU with the channels innermost; anything else as it is.
+
+    The convolutions of torch on the CPU take about 0.6 of the time in this layout.
+    """
+    if features.ndim != 4 or features.device.type != "cpu":
+        return features
+    features = features.contiguous(memory_format=torch.channels_last)
+    _, channels, height, width = features.shape
+    # with one channel both layouts are the same memory, and torch would take it for the other one
+    strides = (channels * height * width, 1, width * channels, channels)
+    return features.as_strided(features.shape, strides)
+
+
 def cross_entropy(logits: Tensor, labels: Tensor, softmax_axis: SoftmaxAxis = "class") -> Tensor:
     """Mean cross-entropy of ``logits`` [N, C] against ``labels`` [N].
 
@@ -45,9 +60,10 @@ def cross_entropy(logits: Tensor, labels: Tensor, softmax_axis: SoftmaxAxis = "c
 def root_loss(module: nn.Module, samples: Samples, softmax_axis: SoftmaxAxis = "class") -> Loss:
     """The loss of ``module`` on ``samples`` as a differentiable function of flat parameters [d]."""
     layout = Layout.of(module)
+    features = laid_out(samples.features)
 
     def loss(parameters: Tensor) -> Tensor:
-        logits = functional_call(module, layout.unflatten(parameters), (samples.features,))
+        logits = functional_call(module, layout.unflatten(parameters), (features,))
         return cross_entropy(logits, samples.labels, softmax_axis)
 
     return loss

@@ -1,5 +1,6 @@
 """The artifacts of one run as the objects that the stages work on, and back."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +41,25 @@ def read_federation(files: Any) -> Federation:
     """
     run = read_experiment(files.experiment)
     torch.set_num_threads(run.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    if run.device.startswith("cuda") and not torch.cuda.is_available():
-        raise RuntimeError(
-            f"the study asks for device {run.device}, but torch sees no GPU here: "
-            "set device: cpu in the study, or run where there is a GPU"
-        )
+    if run.device.startswith("cuda"):
+        _prepare_gpu(run.device)
     features, labels, classes = read_samples(Path(files.train), run.dataset)
     training_data = Samples(features.to(run.device), labels.to(run.device))
     features, labels, _ = read_samples(Path(files.test), run.dataset)
     test_data = Samples(features.to(run.device), labels.to(run.device))
     assignment = read_partition(Path(files.partition), run.partition_id)
     return Federation(run, training_data, test_data, assignment, classes)
+
+
+def _prepare_gpu(device: str) -> None:
+    if not torch.cuda.is_available():
+        raise RuntimeError(
+            f"the study asks for device {device}, but torch sees no GPU here: "
+            "set device: cpu in the study, or run where there is a GPU"
+        )
+    # the CPU needs neither, and the call costs a second of imports
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def read_model(federation: Federation, path: str) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skymask.objective import Samples, SoftmaxAxis, cross_entropy
+from skymask.objective import Samples, SoftmaxAxis, cross_entropy, laid_out
 from skymask.parameters import ResidentModel
 
 
@@ -42,7 +42,7 @@ def train_client(
         for batch in order.split(settings.batch_size):
             if len(batch) == 0:
                 continue
-            logits = model.module(samples.features[batch])
+            logits = model.module(laid_out(samples.features[batch]))
             model.gradient.zero_()
             cross_entropy(logits, samples.labels[batch], settings.softmax_axis).backward()  # type: ignore[no-untyped-call]
             if settings.gradient_clip is not None:
