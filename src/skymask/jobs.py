@@ -5,6 +5,7 @@ Imports nothing heavy.
 
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,14 +18,26 @@ from skymask import study
 
 @contextmanager
 def logged(path: str) -> Iterator[None]:
-    """Send all output of the job, a traceback included, to its log file."""
+    """Send all output of the job to its log file, and of an error one sentence to the terminal.
+
+    The log gets the traceback; the job then ends with exit code 1.
+    """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+    terminal = os.dup(2)
     with open(path, "w", buffering=1, encoding="utf-8") as log:
         sys.stdout.flush()
         sys.stderr.flush()
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-        yield
+        try:
+            yield
+        except Exception as error:
+            traceback.print_exc()
+            sentence = f"\n{type(error).__name__}: {error}\n(traceback in {path})\n\n"
+            os.write(terminal, sentence.encode())
+            sys.exit(1)
+        finally:
+            os.close(terminal)
 
 
 def read_study(config: Mapping[str, Any], base: str | Path, file: str = "study") -> study.Study:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skymask.datasets import DATASETS
-from skymask.jobs import logged, search_path
+from skymask.jobs import logged, read_study, search_path
 from skymask.tensor_artifacts import write_samples
 
 if TYPE_CHECKING:
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 with logged(snakemake.log[0]):
     dataset = snakemake.wildcards.dataset
-    arrays = DATASETS[dataset](search_path(snakemake.config.get("data_folders", [])))
+    study = read_study(snakemake.config, Path(snakemake.scriptdir).resolve().parents[1])
+    arrays = DATASETS[dataset](search_path(study.data_folders))
     facts = {"classes": arrays.classes, "scale": arrays.scale}
     train, test = Path(snakemake.output.train), Path(snakemake.output.test)
     write_samples(train, dataset, arrays.train_features, arrays.train_labels, **facts)
