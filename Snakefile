@@ -48,4 +48,5 @@ rule figures:
 
 
 onsuccess:
-    print(summary.text(STUDY.name))
+    if "SKYMASK_SUMMARY" not in os.environ:
+        print(summary.text(STUDY.name))

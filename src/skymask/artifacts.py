@@ -59,7 +59,11 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("stage", pa.string(), "train, attack, aggregate or evaluate"),
         ("seconds", pa.float64(), "wall-clock seconds"),
         ("device", pa.string(), "where it ran"),
-        ("peak_memory_mib", pa.float64(), "peak memory so far, MiB: of the device, else the process"),
+        (
+            "peak_memory_mib",
+            pa.float64(),
+            "peak memory so far, MiB: of the device, else the process",
+        ),
     ),
     "state": _schema(
         ("name", pa.string(), "name of the remembered tensor"),

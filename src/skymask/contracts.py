@@ -73,7 +73,7 @@ def call(
 
 
 def describes(**facts: Any) -> Callable[[F], F]:
-    """Attach plain facts (classes, shapes, sizes) to a registry entry, as its attribute ``facts``."""
+    """Attach plain facts (classes, shapes, sizes) to a registry entry: its attribute ``facts``."""
 
     def decorate(function: F) -> F:
         function.facts = facts  # type: ignore[attr-defined]

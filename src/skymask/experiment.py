@@ -19,7 +19,7 @@ SERVER = -1
 
 @dataclass(frozen=True)
 class Method:
-    """An attack, a defense, or a partition: its registry name and its parameters, defaults filled in."""
+    """An attack, a defense, or a partition: its registry name and all its parameters."""
 
     name: str
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Experiment:
 
     @classmethod
     def from_json(cls, text: str) -> "Experiment":
-        """Read ``to_json`` back.  Raises ValueError when it is not an experiment of this version."""
+        """Read ``to_json`` back.  Raises ValueError when it is no experiment of this version."""
         try:
             values = json.loads(text)
             run = values.pop("run")

@@ -6,6 +6,7 @@ One style: colours of Okabe and Ito, which colour-blind readers tell apart, and 
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, Literal
 
 import matplotlib
 
@@ -24,7 +25,7 @@ from skymask.study import Cell, Study
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
-STYLE = {
+STYLE: Any = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.spines.top": False,
@@ -36,7 +37,9 @@ STYLE = {
 WIDTH, PANEL_HEIGHT = 7.0, 2.1
 
 
-def _panels(study: Study, cells: Iterable[Cell], rows: list[str]) -> tuple[Figure, dict[tuple[str, str], Axes]]:
+def _panels(
+    study: Study, cells: Iterable[Cell], rows: list[str]
+) -> tuple[Figure, dict[tuple[str, str], Axes]]:
     """A grid of panels: an attack across, a row for each of ``rows``."""
     attacks = list(dict.fromkeys(cell.attack for cell in cells))
     height = PANEL_HEIGHT * len(rows) + 0.6
@@ -77,11 +80,13 @@ def accuracy_curves(study: Study, folder: Path, targets: list[Path]) -> None:
                     or [pd.DataFrame({"round": [], "accuracy": []})]
                 )
                 over_seeds = curves.groupby("round")["accuracy"].agg(["mean", "std"])
-                style = {"color": OKABE_ITO[i % 7], "linestyle": DASHES[i % 6]}
+                style: dict[str, Any] = {"color": OKABE_ITO[i % 7], "linestyle": DASHES[i % 6]}
                 axes.plot(over_seeds.index, over_seeds["mean"], label=defense, **style)
                 low = over_seeds["mean"] - over_seeds["std"]
                 high = over_seeds["mean"] + over_seeds["std"]
-                axes.fill_between(over_seeds.index, low, high, color=style["color"], alpha=0.15, lw=0)
+                axes.fill_between(
+                    over_seeds.index, low, high, color=style["color"], alpha=0.15, lw=0
+                )
             axes.set_ylim(0, 1)
             axes.set_xlim(left=0)
             axes.set_xlabel("round")
@@ -89,7 +94,9 @@ def accuracy_curves(study: Study, folder: Path, targets: list[Path]) -> None:
             first = next(axes for (row, _), axes in panels.items() if row == setting)
             first.set_ylabel("test accuracy" + (f"\n{setting}" if setting else ""))
         handles, labels = next(iter(panels.values())).get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(defenses), 6), handlelength=3)
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=min(len(defenses), 6), handlelength=3
+        )
         _save(figure, targets)
 
 
@@ -130,7 +137,7 @@ def _row(cell: Cell) -> str:
     return f"{cell.defense}, {cell.setting}" if cell.setting else cell.defense
 
 
-MARKS = {
+MARKS: dict[str, dict[str, Any]] = {
     "benign": {"color": OKABE_ITO[0], "marker": "o", "markersize": 4},
     "malicious": {"color": OKABE_ITO[1], "marker": "^", "markersize": 5},
     "server": {"color": "#000000", "marker": "*", "markersize": 9},
@@ -147,15 +154,22 @@ def _scatter(axes: Axes, cell: Cell, folder: Path, round_: int | None) -> int:
         server = row["client"] == SERVER
         role = "server" if server else ("malicious" if row["malicious"] else "benign")
         filled = bool(server or row["accepted"])
-        axes.plot(row["mask_1"], row["mask_2"], linestyle="", fillstyle="full" if filled else "none", **MARKS[role])
+        axes.plot(
+            row["mask_1"],
+            row["mask_2"],
+            linestyle="",
+            fillstyle="full" if filled else "none",
+            **MARKS[role],
+        )
     return shown
 
 
 def _legend() -> list[Line2D]:
+    filling: dict[str, Literal["full", "none"]] = {"accepted": "full", "rejected": "none"}
     handles = [
         Line2D([], [], linestyle="", fillstyle=fill, label=f"{role}, {verdict}", **MARKS[role])
         for role in ("benign", "malicious")
-        for verdict, fill in (("accepted", "full"), ("rejected", "none"))
+        for verdict, fill in filling.items()
     ]
     return [*handles, Line2D([], [], linestyle="", label="server", **MARKS["server"])]
 

@@ -32,7 +32,9 @@ def centred_gram(rows: Tensor) -> Tensor:
 
 
 def cosine_similarities(rows: Tensor, reference: Tensor) -> Tensor:
-    """Cosine of each row of ``rows`` [n, d] with ``reference`` [d], float64 [n]; 0 for a zero vector.
+    """Cosine of each row of ``rows`` [n, d] with ``reference`` [d], float64 [n].
+
+    It is 0 where a vector is zero.
 
     >>> cosine_similarities(torch.eye(2), torch.tensor([1.0, 0.0])).tolist()
     [1.0, 0.0]

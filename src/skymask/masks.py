@@ -37,9 +37,10 @@ def learn(
     """Learn one mask per model; return the logits θ [m, d], on the device of ``models``.
 
     θ starts at 1 and takes up to ``steps`` steps θ ← θ − γ · clamp(∇θ, ±c), with γ the
-    ``learning_rate`` and c the ``clamp`` (``float("inf")`` for none).  At steps 1, 1 + ``check_every``, … learning stops
-    if the loss fell by less than ``tolerance`` since the last check, and it stops at once if the
-    loss is not finite.  ``on_step`` is told each step's index and the loss before it.
+    ``learning_rate`` and c the ``clamp`` (``float("inf")`` for none).  At steps 1,
+    1 + ``check_every``, … learning stops if the loss fell by less than ``tolerance`` since the
+    last check, and it stops at once if the loss is not finite.  ``on_step`` is told
+    each step's index and the loss before it.
 
     ``models`` is [m, d], any floating dtype, and is not changed.  ``loss`` maps [d] to a scalar.
     Raises ValueError when ``models`` is not a matrix.

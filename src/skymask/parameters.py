@@ -49,13 +49,14 @@ class Layout:
             raise ValueError(
                 f"the vector has {rows.shape[-1]} entries but the model has {self.dimension}"
             )
-        return dict(zip(self.names, rows.split(self.sizes, dim=-1), strict=True))
+        return dict(zip(self.names, torch.split(rows, list(self.sizes), dim=-1), strict=True))
 
     def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
         """Cut ``vector`` [d] into the model's named tensors (views)."""
         pieces = self.columns(vector).items()
         return {
-            name: piece.view(shape) for (name, piece), shape in zip(pieces, self.shapes, strict=True)
+            name: piece.view(shape)
+            for (name, piece), shape in zip(pieces, self.shapes, strict=True)
         }
 
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:

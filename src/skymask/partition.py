@@ -48,7 +48,8 @@ def label_bias(
     group = np.where(home, labels, other)
     members = (clients - group - 1) // classes + 1  # clients in each sample's group
     within = np.floor(generator.random(len(labels)) * members).astype(np.int64)
-    return (group + classes * within).astype(np.int32)
+    assignment: Assignment = (group + classes * within).astype(np.int32)
+    return assignment
 
 
 @requires(lambda alpha: alpha > 0, "alpha must be positive")

@@ -25,9 +25,9 @@ def spans(folder: Path, rounds: int, rounds_per_job: int) -> list[Span]:
         return []
     known: dict[int, list[int]] = {}
     for path in folder.glob("spans/*-*/model.parquet"):
-        first, _, last = path.parent.name.partition("-")
-        if first.isdigit() and last.isdigit():
-            known.setdefault(int(first), []).append(int(last))
+        start, _, end = path.parent.name.partition("-")
+        if start.isdigit() and end.isdigit():
+            known.setdefault(int(start), []).append(int(end))
     cut: list[Span] = []
     first = 1
     while first <= rounds:

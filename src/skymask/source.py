@@ -100,10 +100,10 @@ def _normal_form(module: str) -> str:
     """The code without comments, docstrings and layout, so that only real changes count."""
     copy = ast.parse(ast.unparse(tree(module)))
     for node in ast.walk(copy):
-        body = getattr(node, "body", None)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and body:
-            if ast.get_docstring(node, clean=False) is not None:
-                node.body = node.body[1:] or [ast.Pass()]
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            continue
+        if ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(copy)
 
 
@@ -145,7 +145,7 @@ def _dict_literal(module: str, variable: str) -> list[tuple[str, str]]:
                         f"{path_of(module)}, line {value.lineno}: write every entry of {variable} "
                         'as "name": function, with the function imported or defined by name'
                     )
-                pairs.append((key.value, item.id))
+                pairs.append((str(key.value), item.id))
             return pairs
     raise KeyError(f"{module} holds no dict literal {variable}")
 
@@ -183,9 +183,7 @@ def _decorations(node: ast.FunctionDef) -> tuple[list[Requirement], dict[str, An
             code = decorator.args[0]
             condition = eval(compile(ast.Expression(code), "<requires>", "eval"))
             names = tuple(argument.arg for argument in code.args.args)
-            requirements.append(
-                Requirement(condition, names, ast.literal_eval(decorator.args[1]))
-            )
+            requirements.append(Requirement(condition, names, ast.literal_eval(decorator.args[1])))
         elif decorator.func.id == "describes":
             facts = {k.arg: ast.literal_eval(k.value) for k in decorator.keywords if k.arg}
     return requirements, facts

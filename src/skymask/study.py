@@ -214,7 +214,7 @@ def _cell(
 
 
 def _label(key: str, value: Any) -> str:
-    """What a table calls a value: a method's name, with the parameters that are not its defaults."""
+    """What a table calls a value: a method's name, with its parameters that are not defaults."""
     if not isinstance(value, Method):
         return str(value)
     defaults = REGISTRIES[key]()[value.name].parameters

@@ -9,7 +9,9 @@ def text(study: str, results: Path = Path("results")) -> str:
     Raises FileNotFoundError when the study has not been run.
     """
     tables = results / "tables" / study
-    parts = [(tables / f"{name}.md").read_text(encoding="utf-8") for name in ("accuracy", "detection")]
+    parts = [
+        (tables / f"{name}.md").read_text(encoding="utf-8") for name in ("accuracy", "detection")
+    ]
     parts.append(
         f"tables   {tables}/{{accuracy,detection,runs}}.{{csv,md,tex,parquet}}\n"
         f"figures  {results}/figures/{study}/*.{{png,pdf}}\n"

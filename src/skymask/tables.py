@@ -54,7 +54,8 @@ def runs_table(study: Study, folder: Path) -> pd.DataFrame:
         for cell in study.cells
         if cell.undefined is None
     ]
-    return pa.Table.from_pylist(rows, schema=SCHEMAS["runs"]).to_pandas()
+    table: pd.DataFrame = pa.Table.from_pylist(rows, schema=SCHEMAS["runs"]).to_pandas()
+    return table
 
 
 def cells_table(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
@@ -133,7 +134,9 @@ def markdown(table: pd.DataFrame) -> str:
     rows = [[str(name) for name in table.columns]]
     rows += [["" if pd.isna(value) else _plain(value) for value in row] for row in table.to_numpy()]
     widths = [max(len(row[i]) for row in rows) for i in range(len(table.columns))]
-    lines = ["| " + " | ".join(v.ljust(w) for v, w in zip(r, widths, strict=True)) + " |" for r in rows]
+    lines = [
+        "| " + " | ".join(v.ljust(w) for v, w in zip(r, widths, strict=True)) + " |" for r in rows
+    ]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
 

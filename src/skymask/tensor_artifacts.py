@@ -167,7 +167,5 @@ def write_partition(path: Path, spec: str, assignment: npt.NDArray[np.int32]) ->
 
 def read_partition(path: Path, spec: str) -> npt.NDArray[np.int32]:
     """Read the assignment back."""
-    assignment: npt.NDArray[np.int32] = to_numpy(
-        read_rows(path, "partition", spec)["client"]
-    )
+    assignment: npt.NDArray[np.int32] = to_numpy(read_rows(path, "partition", spec)["client"])
     return assignment

@@ -39,7 +39,7 @@ def train_client(
     model.vector.copy_(start)
     for _ in range(settings.local_epochs):
         order = torch.randperm(len(samples), generator=generator).to(samples.labels.device)
-        for batch in order.split(settings.batch_size):
+        for batch in torch.split(order, settings.batch_size):
             if len(batch) == 0:
                 continue
             logits = model.module(laid_out(samples.features[batch]))

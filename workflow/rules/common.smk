@@ -13,9 +13,8 @@ from skymask.study_checks import REGISTRIES  # noqa: E402
 sys.setrecursionlimit(20_000)
 
 # jobs find the package without an installation, with and without conda
-shell.prefix(
-    "export PYTHONPATH=" + shlex.quote(f"{workflow.basedir}/src") + "${{PYTHONPATH:+:$PYTHONPATH}}; "
-)
+SOURCE = shlex.quote(f"{workflow.basedir}/src")
+shell.prefix(f"export PYTHONPATH={SOURCE}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; ")
 
 
 wildcard_constraints:
@@ -29,7 +28,9 @@ wildcard_constraints:
 def read_study():
     files = workflow.overwrite_configfiles or workflow.configfiles
     try:
-        return jobs.read_study(config, workflow.basedir, ", ".join(map(os.path.relpath, files)))
+        return jobs.read_study(
+            config, workflow.basedir, ", ".join(map(os.path.relpath, files))
+        )
     except study.StudyError as error:
         print(f"\n{error}", file=sys.stderr)
         sys.exit(1)
@@ -60,7 +61,9 @@ def modules_of(wildcards, *methods):
 
 def fingerprint(*modules, methods=()):
     """A params function: the code that a stage of a run rests on."""
-    return lambda wildcards: source.fingerprint(*modules, *modules_of(wildcards, *methods))
+    return lambda wildcards: source.fingerprint(
+        *modules, *modules_of(wildcards, *methods)
+    )
 
 
 def federation_of(wildcards):
@@ -77,7 +80,9 @@ def federation_of(wildcards):
 
 def before(wildcards, name):
     """A file of the round before."""
-    return f"results/runs/{wildcards.run}/rounds/{int(wildcards.round) - 1}/{name}.parquet"
+    return (
+        f"results/runs/{wildcards.run}/rounds/{int(wildcards.round) - 1}/{name}.parquet"
+    )
 
 
 def pieces(wildcards, name):
@@ -89,3 +94,58 @@ def pieces(wildcards, name):
         SPANS[wildcards.run],
         STAGED,
     )
+
+
+def progress_before(wildcards):
+    """The files a span goes on from; none for the first."""
+    span = plan.previous_span(int(wildcards.first), SPANS[wildcards.run])
+    if span is None:
+        return {}
+    folder = f"results/runs/{wildcards.run}/spans/{span[0]}-{span[1]}"
+    return {
+        name: f"{folder}/{name}.parquet"
+        for name in ("model", "attack_state", "defense_state")
+    }
+
+
+def kept(first, last):
+    """The rounds between two whose updates are kept."""
+    return sorted(r for r in STUDY.keep_updates if first <= r <= last)
+
+
+def kept_pieces(wildcards):
+    """The files that hold the kept updates of a run."""
+    run = wildcards.run
+    if STAGED:
+        rounds = kept(1, RUNS[run].rounds)
+        return [f"results/runs/{run}/rounds/{r}/updates.parquet" for r in rounds]
+    spans = [(first, last) for first, last in SPANS[run] if kept(first, last)]
+    return [
+        f"results/runs/{run}/spans/{first}-{last}/updates.parquet"
+        for first, last in spans
+    ]
+
+
+def collected(name):
+    """That file of every run of the study."""
+    return [f"results/runs/{run}/{name}.parquet" for run in RUNS]
+
+
+TABLES = [
+    f"results/tables/{STUDY.name}/{table}.{suffix}"
+    for table in ("accuracy", "detection", "runs")
+    for suffix in ("csv", "md", "tex", "parquet")
+]
+MASKED = [
+    run for run, cell in RUNS.items() if cell.experiment.defense.name == "skymask"
+]
+FIGURES = [
+    f"results/figures/{STUDY.name}/{figure}.{suffix}"
+    for figure in ["accuracy_curves"] + (["mask_scatter"] if MASKED else [])
+    for suffix in ("png", "pdf")
+]
+KEPT_UPDATES = [
+    f"results/runs/{run}/updates.parquet"
+    for run, cell in RUNS.items()
+    if kept(1, cell.rounds)
+]

@@ -1,5 +1,8 @@
 # Stage 0: a data set, from wherever it is, as Parquet.
-DATA_MODULES = {name: e.module for name, e in source.registry("skymask.datasets", "DATASETS").items()}
+DATA_MODULES = {
+    name: e.module
+    for name, e in source.registry("skymask.datasets", "DATASETS").items()
+}
 
 
 rule data:

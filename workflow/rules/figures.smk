@@ -4,14 +4,6 @@ localrules:
     mask_scatter,
 
 
-MASKED = [run for run, cell in RUNS.items() if cell.experiment.defense.name == "skymask"]
-FIGURES = [
-    f"results/figures/{STUDY.name}/{figure}.{suffix}"
-    for figure in ["accuracy_curves"] + (["mask_scatter"] if MASKED else [])
-    for suffix in ("png", "pdf")
-]
-
-
 rule accuracy_curves:
     input:
         metrics=collected("metrics"),

@@ -20,15 +20,6 @@ rule experiment:
         "../scripts/experiment.py"
 
 
-def progress_before(wildcards):
-    """The files a span goes on from; none for the first."""
-    span = plan.previous_span(int(wildcards.first), SPANS[wildcards.run])
-    if span is None:
-        return {}
-    folder = f"results/runs/{wildcards.run}/spans/{span[0]}-{span[1]}"
-    return {name: f"{folder}/{name}.parquet" for name in ("model", "attack_state", "defense_state")}
-
-
 rule span:
     input:
         unpack(federation_of),
@@ -52,11 +43,7 @@ rule span:
         gpu=GPUS,
     params:
         source=fingerprint("skymask.rounds.loop", methods=["attack", "defense"]),
-        keep_updates=lambda wildcards: sorted(
-            r
-            for r in STUDY.keep_updates
-            if int(wildcards.first) <= r <= int(wildcards.last)
-        ),
+        keep_updates=lambda wildcards: kept(int(wildcards.first), int(wildcards.last)),
     script:
         "../scripts/span.py"
 
@@ -80,16 +67,6 @@ rule collect:
         "../scripts/collect.py"
 
 
-def kept_pieces(wildcards):
-    """The files that hold the kept updates of a run."""
-    run, rounds = wildcards.run, RUNS[wildcards.run].rounds
-    kept = sorted(r for r in STUDY.keep_updates if r <= rounds)
-    if STAGED:
-        return [f"results/runs/{run}/rounds/{r}/updates.parquet" for r in kept]
-    holders = [s for s in SPANS[run] if any(s[0] <= r <= s[1] for r in kept)]
-    return [f"results/runs/{run}/spans/{a}-{b}/updates.parquet" for a, b in holders]
-
-
 rule collect_updates:
     input:
         kept_pieces,
@@ -103,14 +80,3 @@ rule collect_updates:
         "../../environment.yml"
     script:
         "../scripts/collect_updates.py"
-
-
-KEPT_UPDATES = (
-    [
-        f"results/runs/{run}/updates.parquet"
-        for run, cell in RUNS.items()
-        if min(STUDY.keep_updates) <= cell.rounds
-    ]
-    if STUDY.keep_updates
-    else []
-)

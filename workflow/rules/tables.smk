@@ -3,18 +3,6 @@ localrules:
     study_tables,
 
 
-TABLES = [
-    f"results/tables/{STUDY.name}/{table}.{suffix}"
-    for table in ("accuracy", "detection", "runs")
-    for suffix in ("csv", "md", "tex", "parquet")
-]
-
-
-def collected(name):
-    """That file of every run of the study."""
-    return [f"results/runs/{run}/{name}.parquet" for run in RUNS]
-
-
 rule study_tables:
     input:
         metrics=collected("metrics"),

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyarrow import concat_tables
+
 from skymask.artifacts import read_table, write_table
 from skymask.jobs import logged
 from skymask.tensor_artifacts import RAW

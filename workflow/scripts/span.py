@@ -17,11 +17,13 @@ with logged(snakemake.log[0]):
     federation = read_federation(snakemake.input)
     run = federation.experiment.run
     rounds = range(int(snakemake.wildcards.first), int(snakemake.wildcards.last) + 1)
-    if "model" in snakemake.input.keys():
+    if hasattr(snakemake.input, "model"):
         progress = read_progress(federation, snakemake.input)
     else:
         progress = Progress(federation.initial_parameters())
-    progress, span = run_span(federation, progress, rounds, frozenset(snakemake.params.keep_updates))
+    progress, span = run_span(
+        federation, progress, rounds, frozenset(snakemake.params.keep_updates)
+    )
     write_rows(Path(snakemake.output.clients), "clients", run, span.clients)
     write_rows(Path(snakemake.output.metrics), "metrics", run, span.metrics)
     write_rows(Path(snakemake.output.timings), "timings", run, span.timings)

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import tempfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -76,8 +77,10 @@ def _download(folders: list[Path]) -> dict[str, Path]:
 
 def _read(name: str, path: Path) -> npt.NDArray[np.uint8]:
     try:
-        content = gzip.open(path).read() if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be unpacked ({error}): replace it") from error
     digest = hashlib.sha256(content).hexdigest()
     if digest != CONTENT[name]:

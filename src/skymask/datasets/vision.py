@@ -10,15 +10,17 @@ _OPERATORS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
-_declared = []  # a Library takes its declarations with it when it is collected
+_declared: list[
+    torch.library.Library
+] = []  # a Library takes its declarations with it when it is collected
 
 try:
     import torchvision
 except (RuntimeError, ImportError):
     for _name, _signature in _OPERATORS.items():
         if not hasattr(torch.ops.torchvision, _name):
-            _library = torch.library.Library("torchvision", "FRAGMENT")
-            _library.define(_signature)
+            _library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+            _library.define(_signature)  # type: ignore[no-untyped-call]
             _declared.append(_library)
     import torchvision
 

@@ -37,8 +37,6 @@ def mean_of(
     """The plain mean of the accepted updates; zero when nobody is accepted."""
     weights = accepted.to(updates.dtype)
     weights = weights / weights.sum().clamp_min(1)
-    if bool(accepted.any()):
-        update = updates[accepted].mean(dim=0)
-    else:
-        update = torch.zeros_like(updates[0])
+    nobody = torch.zeros_like(updates[0])
+    update = updates[accepted].mean(dim=0) if bool(accepted.any()) else nobody
     return Aggregation(update, accepted, weights, scores, coordinates)

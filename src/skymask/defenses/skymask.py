@@ -66,9 +66,7 @@ def skymask(
     if server_update is None:
         server_update = _descent(updates, global_parameters, loss)
     models = torch.cat([updates, server_update[None].to(updates)]) + global_parameters
-    theta = masks.learn(
-        models, loss, learning_rate=mask_lr, clamp=mask_clamp, steps=mask_steps
-    )
+    theta = masks.learn(models, loss, learning_rate=mask_lr, clamp=mask_clamp, steps=mask_steps)
     binary = masks.binarise(theta, threshold).to(torch.float32)
     coordinates, _ = principal_coordinates(binary)
     posterior = server_cluster(coordinates.cpu().numpy(), always_two=clusters == 2)
@@ -143,4 +141,5 @@ def _descent(updates: Tensor, global_parameters: Tensor, loss: Loss) -> Tensor:
     length = gradient.norm()
     if length == 0:
         return torch.zeros_like(gradient)
-    return -gradient / length * updates.norm(dim=1).median()
+    step: Tensor = -gradient / length * updates.norm(dim=1).median()
+    return step

@@ -42,7 +42,7 @@ def aggregate(
     state: State,
     round_: int,
 ) -> tuple[Tensor, Verdict, State]:
-    """Return the next global model w + η_g · aggregate [d], the verdict, and the defense's state."""
+    """Return the next global model w + η_g · aggregate [d], the verdict, the defense's state."""
     finite = updates.isfinite().all(dim=1)
     note: str | None = "no client sent a finite update"
     if bool(finite.any()):
@@ -88,9 +88,7 @@ def _defend(
         "updates": lambda: updates[finite],
         "global_parameters": global_parameters.clone,
         "server_update": lambda: server_update(federation, global_parameters, round_),
-        "loss": lambda: root_loss(
-            federation.functional_model, federation.root, run.softmax_axis
-        ),
+        "loss": lambda: root_loss(federation.functional_model, federation.root, run.softmax_axis),
         "assumed_malicious": assumed_malicious,
         "clients": lambda: torch.nonzero(finite).flatten(),
         "samples": lambda: federation.sample_counts[finite],

@@ -1,5 +1,8 @@
 """Stage 2: the malicious clients replace their updates."""
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import Tensor
 
 from skymask.attacks import ATTACKS
@@ -24,7 +27,7 @@ def attack(
     """
     if run.attack.name not in ATTACKS or not bool(malicious.any()):
         return updates, state
-    offers = {
+    offers: dict[str, Callable[[], Any]] = {
         "updates": updates.clone,
         "malicious": malicious.clone,
         "global_parameters": global_parameters.clone,

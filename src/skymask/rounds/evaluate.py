@@ -11,5 +11,3 @@ def evaluate(federation: Federation, global_parameters: Tensor) -> Quality:
     """Accuracy and loss of the global model on the whole test set."""
     axis = federation.experiment.softmax_axis
     return evaluate_model(federation.model, global_parameters, federation.test, axis)
-
-
