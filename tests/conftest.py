@@ -1,0 +1,16 @@
+"""What all tests share: one thread, the same examples every time, the devices to test on."""
+
+import pytest
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(1)
+settings.register_profile("suite", deadline=None, derandomize=True, database=None, max_examples=25)
+settings.load_profile("suite")
+
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=NO_GPU)])
+def device(request):
+    return request.param

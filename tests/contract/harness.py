@@ -1,0 +1,112 @@
+"""Small synthetic problems that offer whatever a defense or an attack may ask for."""
+
+import inspect
+from dataclasses import dataclass, fields, replace
+from typing import Literal, get_args, get_origin, get_type_hints
+
+import pytest
+import torch
+from torch import Tensor
+
+from skymask.contracts import call
+from skymask.defenses import DEFENSES
+from skymask.seeds import generator
+
+SEED = 20241
+
+
+def cases(registry):
+    """Every entry with its defaults, and with each other choice of its ``Literal`` parameters."""
+    found = []
+    for name, function in registry.items():
+        found.append(pytest.param(name, {}, id=name))
+        hints = get_type_hints(function)
+        for key, parameter in inspect.signature(function).parameters.items():
+            if get_origin(hints.get(key)) is Literal:
+                choices = [c for c in get_args(hints[key]) if c != parameter.default]
+                found += [pytest.param(name, {key: c}, id=f"{name}({key}={c})") for c in choices]
+    return found
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One round: benign updates lead a part of the way from w to ``target``, with noise."""
+
+    updates: Tensor
+    malicious: Tensor
+    global_parameters: Tensor
+    server_update: Tensor
+    target: Tensor
+    clients: Tensor
+    samples: Tensor
+
+    @classmethod
+    def draw(cls, n, f, d, seed=0, dtype=torch.float32):
+        """Draw n clients, f of them at random places flagged malicious, but all still honest."""
+        source = generator(SEED, "problem", n, f, d, seed)
+        malicious = torch.zeros(n, dtype=torch.bool)
+        malicious[torch.randperm(n, generator=source)[:f]] = True
+        start, target = torch.randn(2, d, generator=source, dtype=torch.float64)
+        noise = 0.02 * torch.randn(n + 1, d, generator=source, dtype=torch.float64)
+        rows = 0.1 * (target - start) + noise
+        samples = torch.randint(1, 50, (n,), generator=source)
+        problem = cls(rows[:-1], malicious, start, rows[-1], target, torch.arange(n), samples)
+        return problem.to(dtype=dtype)
+
+    @property
+    def benign_mean(self):
+        return self.updates[~self.malicious].mean(dim=0)
+
+    @property
+    def tensors(self):
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def attacked(self):
+        """The flagged clients all send −50 times the benign mean."""
+        updates = self.updates.clone()
+        updates[self.malicious] = -50 * self.benign_mean
+        return self.sending(updates)
+
+    def sending(self, updates):
+        return replace(self, updates=updates)
+
+    def reordered(self, order):
+        names = ("updates", "malicious", "clients", "samples")
+        return replace(self, **{name: getattr(self, name)[order] for name in names})
+
+    def to(self, *, dtype=None, device=None):
+        def moved(tensor):
+            return tensor.to(device, dtype if tensor.is_floating_point() else None)
+
+        return replace(self, **{name: moved(tensor) for name, tensor in self.tensors.items()})
+
+    def copied(self):
+        return replace(self, **{name: tensor.clone() for name, tensor in self.tensors.items()})
+
+    def loss(self, parameters):
+        return (parameters - self.target).square().sum()
+
+    def offers(self):
+        """The offers of the server, by the names that a defense may ask for."""
+        return {
+            "updates": lambda: self.updates,
+            "global_parameters": lambda: self.global_parameters,
+            "server_update": lambda: self.server_update,
+            "loss": lambda: self.loss,
+            "assumed_malicious": lambda: int(self.malicious.sum()),
+            "clients": lambda: self.clients,
+            "samples": lambda: self.samples,
+            "generator": lambda: generator(SEED, "defense"),
+            "state": dict,
+            "malicious": lambda: self.malicious,
+        }
+
+    def aggregate(self, name, parameters):
+        """What the defense ``name`` makes of this round."""
+        return call(DEFENSES[name], self.offers(), parameters)
+
+
+def bits(tensor):
+    """The tensor's bits, so that NaN equals NaN and 0 differs from −0."""
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.dtype, tuple(tensor.shape), tensor.numpy().tobytes()

@@ -1,0 +1,166 @@
+"""What every attack must hold, whoever wrote it; a new entry of a registry is tested by itself."""
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from skymask.attacks import ATTACKS, DATA_ATTACKS
+from skymask.contracts import RequirementError, call
+from skymask.seeds import generator
+
+from .harness import Problem, bits, cases
+
+every_attack = pytest.mark.parametrize(("name", "parameters"), cases(ATTACKS))
+every_data_attack = pytest.mark.parametrize(("name", "parameters"), cases(DATA_ATTACKS))
+
+# an attack that leaves the malicious rows as they are, and why
+HARMLESS = {"none": "it is the absence of an attack"}
+
+
+def attacked(name, parameters, problem, seed=0):
+    offers = {
+        "updates": lambda: problem.updates,
+        "malicious": lambda: problem.malicious,
+        "global_parameters": lambda: problem.global_parameters,
+        "state": dict,
+        "generator": lambda: generator(seed, "attack"),
+    }
+    outcome = call(ATTACKS[name], offers, parameters)
+    return outcome[0] if isinstance(outcome, tuple) else outcome
+
+
+def poisoned(name, parameters, features, labels, classes=10, seed=0):
+    offers = {
+        "features": lambda: features,
+        "labels": lambda: labels,
+        "classes": lambda: classes,
+        "generator": lambda: generator(seed, "data attack"),
+    }
+    return call(DATA_ATTACKS[name], offers, parameters)
+
+
+def samples(count=40, classes=10):
+    source = generator(3, "samples")
+    features = torch.rand(count, 1, 8, 8, generator=source)
+    return features, torch.randint(0, classes, (count,), generator=source)
+
+
+@every_attack
+@settings(max_examples=30)
+@given(
+    n=st.integers(1, 12),
+    f=st.integers(0, 12),
+    d=st.integers(1, 30),
+    seed=st.integers(0, 99),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_only_malicious_rows_change_wherever_they_stand(name, parameters, n, f, d, seed, dtype):
+    assume(f < n)
+    problem = Problem.draw(n, f, d, seed, dtype)
+    before = bits(problem.updates), bits(problem.malicious), bits(problem.global_parameters)
+    refusal = None
+    try:
+        result = attacked(name, parameters, problem)
+    except RequirementError as error:
+        refusal = str(error)
+    if refusal is not None:
+        assert f"n = {n}" in refusal
+        return
+    assert result.shape == (n, d)
+    assert result.dtype == dtype
+    assert result.isfinite().all()
+    honest = ~problem.malicious
+    assert bits(result[honest]) == bits(problem.updates[honest])
+    after = bits(problem.updates), bits(problem.malicious), bits(problem.global_parameters)
+    assert after == before
+
+
+@every_attack
+@pytest.mark.parametrize("seed", range(3))
+def test_malicious_rows_are_replaced(name, parameters, seed):
+    problem = Problem.draw(10, 3, 50, seed)
+    result = attacked(name, parameters, problem)
+    changed = (result != problem.updates).any(dim=1)
+    if name in HARMLESS:
+        assert not changed.any()
+    else:
+        assert changed.equal(problem.malicious)
+
+
+@every_attack
+def test_without_malicious_clients_nothing_changes(name, parameters):
+    problem = Problem.draw(6, 0, 20)
+    assert bits(attacked(name, parameters, problem)) == bits(problem.updates)
+
+
+@every_attack
+def test_the_same_generator_gives_the_same_bits(name, parameters):
+    problem = Problem.draw(10, 3, 50)
+    first = attacked(name, parameters, problem, seed=5)
+    assert bits(attacked(name, parameters, problem.copied(), seed=5)) == bits(first)
+
+
+@every_attack
+def test_attack_does_not_depend_on_the_order_of_the_benign_clients(name, parameters):
+    problem = Problem.draw(10, 3, 50, dtype=torch.float64)
+    order = torch.arange(10)
+    honest = torch.nonzero(~problem.malicious).flatten()
+    order[honest] = honest.flip(0)
+    result = attacked(name, parameters, problem)
+    other = attacked(name, parameters, problem.reordered(order))
+    torch.testing.assert_close(other, result[order])
+
+
+@every_attack
+def test_attack_works_on_the_device(name, parameters, device):
+    problem = Problem.draw(10, 3, 50)
+    result = attacked(name, parameters, problem.to(device=device))
+    assert result.device.type == device
+    torch.testing.assert_close(result.cpu(), attacked(name, parameters, problem))
+
+
+def test_every_exemption_names_an_attack():
+    assert set(HARMLESS) <= set(ATTACKS)
+
+
+@every_data_attack
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_poisoned_samples_keep_their_shapes_and_label_range(name, parameters, classes, device):
+    features, labels = (tensor.to(device) for tensor in samples(classes=classes))
+    new_features, new_labels = poisoned(name, parameters, features, labels, classes)
+    assert new_features.shape == features.shape
+    assert new_features.dtype == features.dtype
+    assert new_labels.shape == labels.shape
+    assert new_labels.dtype == labels.dtype
+    assert new_labels.min() >= 0
+    assert new_labels.max() < classes
+    assert new_features.device.type == new_labels.device.type == device
+
+
+@every_data_attack
+def test_data_attack_leaves_its_inputs_and_acts(name, parameters):
+    features, labels = samples()
+    before = bits(features), bits(labels)
+    result = poisoned(name, parameters, features, labels)
+    assert (bits(features), bits(labels)) == before
+    assert tuple(map(bits, result)) != before
+
+
+@every_data_attack
+def test_data_attack_repeats_with_the_same_generator(name, parameters):
+    first, second = (poisoned(name, parameters, *samples(), seed=8) for _ in range(2))
+    assert tuple(map(bits, first)) == tuple(map(bits, second))
+
+
+@every_data_attack
+def test_data_attack_takes_a_client_without_samples(name, parameters):
+    features, labels = poisoned(name, parameters, torch.empty(0, 1, 8, 8), torch.empty(0).long())
+    assert len(features) == len(labels) == 0
+
+
+def test_label_flip_twice_is_the_truth():
+    features, labels = samples()
+    once = poisoned("label_flip", {}, features, labels)
+    assert once[1].equal(9 - labels)
+    assert poisoned("label_flip", {}, *once)[1].equal(labels)

@@ -1,0 +1,138 @@
+"""The floors of the package: a module imports from strictly lower floors only."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import skymask
+from skymask import source
+
+PACKAGE = Path(skymask.__file__).parent
+SCRIPTS = sorted((Path(__file__).parents[2] / "workflow" / "scripts").glob("*.py"))
+
+FLOORS = {
+    "skymask": 0,
+    # 1: what a run is, files, vectors, seeds
+    "skymask.contracts": 1,
+    "skymask.experiment": 1,
+    "skymask.files": 1,
+    "skymask.geometry": 1,
+    "skymask.parameters": 1,
+    "skymask.seeds": 1,
+    "skymask.source": 1,
+    "skymask.artifacts": 1.1,
+    "skymask.objective": 1.1,
+    "skymask.tensor_artifacts": 1.2,
+    # 2: models, data, studies and what is made of their results
+    "skymask.models": 2,
+    "skymask.partition": 2,
+    "skymask.datasets.arrays": 2,
+    "skymask.datasets.vision": 2,
+    "skymask.datasets.*": 2.1,
+    "skymask.datasets": 2.2,
+    "skymask.study_checks": 2,
+    "skymask.study": 2.1,
+    "skymask.plan": 2.2,
+    "skymask.jobs": 2.2,
+    "skymask.figures": 2.2,
+    "skymask.tables": 2.2,
+    "skymask.summary": 2,
+    "skymask.cli": 2.3,
+    # 3: training, mask learning, evaluation
+    "skymask.evaluation": 3,
+    "skymask.masks": 3,
+    "skymask.training": 3,
+    # 4: the methods
+    "skymask.defenses.aggregation": 4,
+    "skymask.attacks.*": 4.1,
+    "skymask.defenses.*": 4.1,
+    "skymask.attacks": 4.2,
+    "skymask.defenses": 4.2,
+    # 5: the stages of a round, and a run's files
+    "skymask.rounds": 5,
+    "skymask.rounds.federation": 5,
+    "skymask.rounds.attack": 5.1,
+    "skymask.rounds.train": 5.1,
+    "skymask.rounds.aggregate": 5.1,
+    "skymask.rounds.evaluate": 5.1,
+    "skymask.rounds.records": 5.2,
+    "skymask.rounds.loop": 5.3,
+    "skymask.run_artifacts": 5.4,
+}
+"""A ``*`` stands for the other modules of a folder: a new method needs no new line here."""
+
+STAGES = ["train", "attack", "aggregate", "evaluate"]
+
+
+def name_of(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def floor(module):
+    """The floor of a module; KeyError when nobody gave it one."""
+    return FLOORS[module if module in FLOORS else f"{module.rpartition('.')[0]}.*"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_rests_on_lower_floors(module):
+    above = {other: floor(other) for other in source.imports(module)}
+    assert {other: at for other, at in above.items() if at >= floor(module)} == {}
+
+
+def test_every_floor_is_of_a_module_that_exists():
+    assert {name for name in FLOORS if not name.endswith(".*")} <= set(MODULES)
+    assert len(MODULES) > 40
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_stages_know_nothing_of_files_or_the_workflow(stage):
+    rests_on = source.closure(f"skymask.rounds.{stage}")
+    outside = ("artifacts", "tensor_artifacts", "run_artifacts", "files", "study", "plan", "jobs")
+    assert not {f"skymask.{name}" for name in outside} & set(rests_on)
+    others = {f"skymask.rounds.{other}" for other in STAGES if other != stage}
+    assert not others & set(rests_on)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_are_written_so_that_they_can_be_read(module):
+    # source.imports, and so every fingerprint, would overlook the others
+    for node in ast.walk(source.tree(module)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}, line {node.lineno}: a relative import"
+            assert all(alias.name != "*" for alias in node.names)
+        if isinstance(node, ast.Name | ast.alias):
+            name = node.id if isinstance(node, ast.Name) else node.name
+            assert name not in {"__import__", "importlib", "import_module"}, module
+
+
+@pytest.mark.parametrize("path", [*MODULES.values(), *SCRIPTS], ids=lambda path: path.stem)
+def test_no_module_is_long(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
+
+
+def imported(node):
+    """The packages that are imported below ``node``, not counting those for type checks."""
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        return set()
+    if isinstance(node, ast.Import):
+        return {alias.name.split(".")[0] for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        return {node.module.split(".")[0] if node.level == 0 else "."}
+    return {name for child in ast.iter_child_nodes(node) for name in imported(child)}
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_scripts_import_from_the_package_only(path):
+    found = imported(ast.parse(path.read_text(encoding="utf-8")))
+    assert found - set(sys.stdlib_module_names) <= {"skymask", "pyarrow"}
+    assert "skymask" in found
+
+
+def test_there_are_scripts():
+    assert len(SCRIPTS) >= 10

@@ -1,0 +1,347 @@
+"""The package as read from its source: the same methods as when imported, and fingerprints."""
+
+import inspect
+import os
+import shutil
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+import skymask
+from skymask import source
+from skymask.attacks import ATTACKS, DATA_ATTACKS
+from skymask.contracts import RequirementError, violation
+from skymask.datasets import DATASETS
+from skymask.defenses import DEFENSES
+from skymask.models import MODELS
+from skymask.partition import PARTITIONS
+
+PACKAGE = Path(skymask.__file__).parent
+REGISTRIES = {
+    ("skymask.attacks", "ATTACKS"): ATTACKS,
+    ("skymask.attacks", "DATA_ATTACKS"): DATA_ATTACKS,
+    ("skymask.defenses", "DEFENSES"): DEFENSES,
+    ("skymask.datasets", "DATASETS"): DATASETS,
+    ("skymask.models", "MODELS"): MODELS,
+    ("skymask.partition", "PARTITIONS"): PARTITIONS,
+}
+ENTRIES = [
+    pytest.param(source.registry(*place).get(name), function, id=f"{place[1]}-{name}")
+    for place, functions in REGISTRIES.items()
+    for name, function in functions.items()
+]
+
+
+@pytest.mark.parametrize("place", REGISTRIES, ids=lambda place: place[1])
+def test_a_registry_has_the_names_it_has_when_imported(place):
+    assert list(source.registry(*place)) == list(REGISTRIES[place])
+
+
+@pytest.mark.parametrize(("entry", "function"), ENTRIES)
+def test_an_entry_is_the_function_that_is_imported(entry, function):
+    inner = inspect.unwrap(function)
+    assert entry.module == inner.__module__
+    parameters = inspect.signature(inner).parameters.values()
+    optional = {p.name: p.default for p in parameters if is_parameter(p)}
+    asked = {p.name for p in parameters if not is_parameter(p)}
+    assert {p.name: p.default for p in entry.parameters.values()} == optional
+    assert list(entry.parameters) == list(optional)
+    assert entry.asks == asked
+    assert entry.summary == inspect.getdoc(inner).split("\n\n")[0].replace("\n", " ")
+    assert entry.facts == getattr(function, "facts", {})
+
+
+def is_parameter(parameter):
+    return parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty
+
+
+@pytest.mark.parametrize(("entry", "function"), ENTRIES)
+def test_the_kinds_and_choices_of_parameters_are_those_of_the_annotations(entry, function):
+    annotations = inspect.get_annotations(inspect.unwrap(function))
+    for parameter in entry.parameters.values():
+        shown = annotations[parameter.name]
+        shown = shown if isinstance(shown, str) else str(shown).replace("typing.", "")
+        # a parameter that is neither is one that a study file cannot be checked for
+        assert parameter.kinds or parameter.choices
+        for choice in parameter.choices:
+            assert repr(choice) in shown.replace('"', "'")
+        for kind in parameter.kinds:
+            assert kind in shown
+        if parameter.choices:
+            assert parameter.default in parameter.choices
+
+
+class Tensors:
+    """Stands in for the updates or flags in a call that must fail before they are looked at."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def sum(self):
+        return self.count
+
+
+def candidates(entry, name):
+    """Values of an argument of a requirement, among which some break it."""
+    if name in entry.parameters:
+        return entry.parameters[name].choices or (-1, 0, 0.0, 0.5, 1, 1.0, 1.5, 2)
+    usual = {"n": range(1, 13), "f": range(13), "clients": range(1, 13), "classes": (10,)}
+    return {**usual, "shape": ((1, 3, 8), (1, 8, 3), (1, 9, 28), (64,))}[name]
+
+
+def breaking(entry, requirement):
+    """The first such arguments that break the requirement."""
+    values = product(*(candidates(entry, name) for name in requirement.names))
+    every = (dict(zip(requirement.names, some, strict=True)) for some in values)
+    possible = (given for given in every if given.get("f", 0) <= given.get("n", 12))
+    return next(given for given in possible if not requirement.condition(**given))
+
+
+def call_of(function, given):
+    """Arguments of a call of ``function`` in which only ``given`` matters."""
+    given = dict(given)
+    n, f = given.pop("n", 100), given.pop("f", 0)
+    usual = {"updates": Tensors(n), "malicious": Tensors(f), "assumed_malicious": f}
+    usual |= {"shape": (1, 28, 28), "classes": 10, "clients": 100}
+    parameters = inspect.signature(function).parameters.values()
+    required = {p.name: usual.get(p.name) for p in parameters if p.default is p.empty}
+    return {**required, **given}
+
+
+@pytest.mark.parametrize(
+    ("entry", "function"), [case for case in ENTRIES if case.values[0].requirements]
+)
+def test_a_requirement_is_the_one_that_a_call_meets(entry, function):
+    for requirement in entry.requirements:
+        given = breaking(entry, requirement)
+        with pytest.raises(RequirementError) as caught:
+            function(**call_of(function, given))
+        broken = [r for r in entry.requirements if set(r.names) <= set(given)]
+        assert str(caught.value) in {
+            f"{function.__name__}: {violation(r.sentence, {n: given[n] for n in r.names})}"
+            for r in broken
+        }
+
+
+@pytest.mark.parametrize(("entry", "function"), ENTRIES)
+def test_every_requirement_of_the_source_is_read(entry, function):
+    assert len(entry.requirements) == inspect.getsource(inspect.unwrap(function)).count(
+        "@requires("
+    )
+
+
+def test_the_facts_of_a_data_set_are_read():
+    facts = source.registry("skymask.datasets", "DATASETS")["digits"].facts
+    assert facts == {"shape": (1, 8, 8), "classes": 10, "train": 1437, "test": 360}
+
+
+def test_imports_are_found_wherever_they_stand():
+    assert source.imports("skymask.plan") == {"skymask.study"}
+    assert "skymask.masks" in source.imports("skymask.defenses.skymask")
+    assert "skymask.datasets.vision" in source.imports("skymask.datasets.fashion_mnist")
+    assert source.imports("skymask.experiment") == set()
+
+
+def test_what_is_not_there_is_an_error():
+    with pytest.raises(KeyError, match=r"skymask\.nothing"):
+        source.tree("skymask.nothing")
+    with pytest.raises(KeyError, match="NOTHING"):
+        source.registry("skymask.defenses", "NOTHING")
+    assert source.path_of("os.path") is None
+    assert source.path_of("skymask.defenses") == PACKAGE / "defenses" / "__init__.py"
+
+
+def test_a_closure_does_not_follow_registries():
+    found = source.closure("skymask.rounds.aggregate", "skymask.defenses.krum")
+    assert "skymask.defenses.krum" in found
+    assert "skymask.geometry" in found
+    assert "skymask.defenses.skymask" not in found
+    assert "skymask.masks" not in found
+    assert found == sorted(set(found))
+
+
+# --- fingerprints, on a copy of the package ----------------------------------------------------
+
+CACHES = [f for f in vars(source).values() if hasattr(f, "cache_clear")]
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package that :mod:`skymask.source` reads instead of the real one."""
+    copy = tmp_path / "skymask"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(source, "ROOT", copy)
+    forget()
+    yield copy
+    forget()
+
+
+def forget():
+    for cached in CACHES:
+        cached.cache_clear()
+
+
+def edit(package, path, old, new):
+    text = (package / path).read_text(encoding="utf-8")
+    assert text.count(old) >= 1
+    (package / path).write_text(text.replace(old, new, 1), encoding="utf-8")
+    forget()
+
+
+AGGREGATE = {
+    name: ("skymask.rounds.aggregate", entry.module)
+    for name, entry in source.registry("skymask.defenses", "DEFENSES").items()
+}
+
+
+def aggregate_fingerprints():
+    return {name: source.fingerprint(*modules) for name, modules in AGGREGATE.items()}
+
+
+def changed_by_edit(package, path, old, new):
+    before = aggregate_fingerprints()
+    edit(package, path, old, new)
+    after = aggregate_fingerprints()
+    return {name for name in before if before[name] != after[name]}
+
+
+def test_the_copy_has_the_fingerprint_of_the_original(package):
+    copied = aggregate_fingerprints()
+    source.ROOT = PACKAGE  # undone by the fixture's monkeypatch
+    forget()
+    assert aggregate_fingerprints() == copied
+    assert len(set(copied.values())) == len(copied)
+    assert all(len(digits) == 12 and int(digits, 16) >= 0 for digits in copied.values())
+
+
+def test_an_edit_of_one_defense_changes_that_defense_only(package):
+    changed = changed_by_edit(package, "defenses/krum.py", "len(updates) -", "len(updates) - 0 -")
+    assert changed == {"krum"}
+
+
+def test_an_edit_of_a_constant_far_below_changes_what_rests_on_it(package):
+    changed = changed_by_edit(package, "geometry.py", "1e-300", "1e-299")
+    assert {"krum", "fltrust", "skymask"} <= changed
+    changed = changed_by_edit(package, "rounds/aggregate.py", "def aggregate(", "def aggregate_(")
+    assert changed == set(AGGREGATE)
+
+
+def test_an_edit_of_a_decorator_changes_the_fingerprint(package):
+    old = "@requires(lambda n, f: n >= f + 3"
+    assert changed_by_edit(package, "defenses/krum.py", old, old[:-1] + "4") == {"krum"}
+
+
+def test_a_new_entry_in_a_registry_changes_no_other(package):
+    (package / "defenses/median.py").write_text("def median(updates):\n    return updates\n")
+    old = "from skymask.defenses.krum import krum\n"
+    edit(package, "defenses/__init__.py", old, old + "from skymask.defenses.median import median\n")
+    before = aggregate_fingerprints()
+    edit(
+        package,
+        "defenses/__init__.py",
+        '    "krum": krum,\n',
+        '    "krum": krum,\n    "median": median,\n',
+    )
+    assert list(source.registry("skymask.defenses", "DEFENSES")).count("median") == 1
+    assert aggregate_fingerprints() == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"""Krum."""', '"""Krum, said otherwise."""'),
+        ('"""Krum."""', "# a comment\n\n\n"),
+        ("def krum_scores(", "\n\n# a comment\ndef krum_scores("),
+        ("    neighbours = ", "\n    # what it means\n    neighbours = "),
+        (
+            "updates: Tensor, assumed_malicious: int)",
+            "\n    updates: Tensor,\n    assumed_malicious: int,\n)",
+        ),
+        ("Keep the Δ_i", "Retain the Δ_i"),
+        ('    """Sum of squared distances to the n − f − 2 nearest others, float64 [n]."""\n', ""),
+    ],
+)
+def test_comments_docstrings_and_layout_do_not_matter(package, old, new):
+    assert changed_by_edit(package, "defenses/krum.py", old, new) == set()
+
+
+def test_a_docstring_as_the_only_statement_does_not_matter(package):
+    path = "datasets/arrays.py"
+    before = source.fingerprint("skymask.datasets.arrays")
+    edit(package, path, "is missing or not what it should be", "is not there")
+    assert source.fingerprint("skymask.datasets.arrays") == before
+    edit(package, path, "class DataError(ValueError)", "class DataError(OSError)")
+    assert source.fingerprint("skymask.datasets.arrays") != before
+
+
+def test_a_text_that_is_no_docstring_matters(package):
+    changed = changed_by_edit(package, "defenses/krum.py", "krum needs n", "Krum needs n")
+    assert changed == {"krum"}
+
+
+def test_an_entry_that_cannot_be_read_says_how_to_write_it(package):
+    edit(package, "defenses/__init__.py", '"krum": krum', '"krum": lambda updates: updates')
+    with pytest.raises(ValueError, match="DEFENSES") as caught:
+        source.registry("skymask.defenses", "DEFENSES")
+    assert 'as "name": function' in str(caught.value)
+    assert "__init__.py, line " in str(caught.value)
+
+
+def test_a_new_method_is_read_from_its_source_alone(package):
+    (package / "defenses/clipped.py").write_text(
+        "import a_module_that_nobody_has\n"
+        "from skymask.contracts import requires\n"
+        "@requires(lambda n, f: n > f, 'clipped needs n > f')\n"
+        "@requires(lambda radius: radius > 0, 'radius must be positive')\n"
+        "def clip(updates, server_update=None, *, loss, radius: float | None = 1.5):\n"
+        '    """Clip and\n    average.\n\n    More."""\n',
+        encoding="utf-8",
+    )
+    old = "from skymask.defenses.krum import krum\n"
+    edit(
+        package,
+        "defenses/__init__.py",
+        old,
+        old + "from skymask.defenses.clipped import clip as cut\n",
+    )
+    edit(package, "defenses/__init__.py", '    "krum": krum,\n', '    "clipped": cut,\n')
+    entry = source.registry("skymask.defenses", "DEFENSES")["clipped"]
+    assert (entry.name, entry.module) == ("clipped", "skymask.defenses.clipped")
+    assert entry.asks == {"updates", "server_update", "loss"}
+    radius = entry.parameters["radius"]
+    assert (radius.default, radius.kinds, radius.choices) == (1.5, {"float", "None"}, ())
+    assert [r.sentence for r in entry.requirements] == [
+        "clipped needs n > f",
+        "radius must be positive",
+    ]
+    assert entry.summary == "Clip and average."
+
+
+# --- what the Snakefile imports -----------------------------------------------------------------
+
+HEAVY = ("torch", "torchvision", "pandas", "pyarrow", "sklearn", "matplotlib", "numpy", "scipy")
+
+
+def test_what_the_snakefile_imports_is_light():
+    light = ["study", "study_checks", "source", "plan", "jobs", "summary", "experiment", "files"]
+    code = (
+        "import sys\n"
+        + "".join(f"import skymask.{module}\n" for module in light)
+        + "from skymask.study_checks import PLAIN, REGISTRIES\n"
+        + "for registry in (*PLAIN.values(), *REGISTRIES.values()): assert registry()\n"
+        + f"print(*[name for name in {HEAVY} if name in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == []

@@ -1,0 +1,99 @@
+"""The cache is right: a change reruns what it affects, and nothing else."""
+
+import re
+import shutil
+
+from .harness import Project
+
+TABLES = {"study_tables": 1, "accuracy_curves": 1}
+SCATTER = {"mask_scatter": 1}
+
+
+def test_a_finished_study_has_nothing_to_do(project):
+    assert "Nothing to be done" in project.snakemake().stdout
+
+
+def test_readme_comments_and_docstrings_rerun_nothing(project):
+    with (project.folder / "README.md").open("a") as readme:
+        readme.write("\nOne more sentence.\n")
+    krum = "src/skymask/defenses/krum.py"
+    project.edit(krum, '"""Krum."""', '"""Krum, explained."""')
+    project.edit(krum, "neighbours =", "# a comment\n    neighbours =")
+    with (project.folder / "environment.yml").open("a") as environment:
+        environment.write("# a comment\n")
+    assert project.planned() == {}
+
+
+def test_editing_a_plot_reruns_the_plots_alone(project):
+    project.edit("src/skymask/figures.py", '"font.size": 8', '"font.size": 9')
+    assert project.planned() == {"accuracy_curves": 1, "mask_scatter": 1}
+
+
+def test_editing_a_defense_reruns_the_runs_of_that_defense_alone(project):
+    project.edit("src/skymask/defenses/krum.py", "assumed_malicious - 2", "assumed_malicious - 1")
+    planned = project.planned()
+    # two spans and the collector of the one krum run, and what shows its numbers
+    assert planned == {"span": 2, "collect": 1, **TABLES}  # no scatter: it shows SkyMask
+    output = project.snakemake("-n").stdout
+    assert not re.search(r"output: .*skymask.*spans", output)
+
+
+def test_editing_an_attack_reruns_the_runs_of_that_attack(project):
+    project.edit("src/skymask/attacks/fang_trim.py", "b: float = 2.0", "b: float = 2.0 + 0.0")
+    project.edit("src/skymask/attacks/fang_trim.py", "2.0 + 0.0", "2.0")
+    assert project.planned() == {}
+    project.edit("src/skymask/attacks/min_max.py", "1 - tolerance", "1 - 2 * tolerance")
+    assert project.planned() == {}
+    project.edit("src/skymask/attacks/fang_trim.py", "4 * deviation", "5 * deviation")
+    assert project.planned() == {"span": 4, "collect": 2, **TABLES, **SCATTER}
+
+
+def test_editing_masks_reruns_skymask_alone(project):
+    project.edit("src/skymask/masks.py", "BLOCK = 4096", "BLOCK = 2048")
+    assert project.planned() == {"span": 2, "collect": 1, **TABLES, **SCATTER}
+
+
+def test_more_rounds_compute_the_new_rounds_alone_and_equal_a_fresh_run(project, tmp_path):
+    project.set_study(rounds=7)
+    output = project.snakemake().stdout
+    spans = set(re.findall(r"spans/(\d+-\d+)", output))
+    jobs = dict(re.findall(r"^(span|collect) +(\d+)$", output, re.MULTILINE))
+    assert jobs == {"span": "4", "collect": "2"}  # 5-6 and 7-7 of two runs
+    assert not {"1-2", "3-4"} & spans
+    fresh = Project.create(tmp_path / "fresh", rounds=7, rounds_per_job=7)
+    fresh.snakemake()
+    assert fresh.rows() == project.rows()
+
+
+def test_two_studies_share_the_runs_they_have_in_common(project):
+    project.set_study(study="wider", attack=["none", "fang_trim"], defense=["fedavg", "krum"])
+    # of the four runs fang_trim × krum is there already
+    assert project.planned()["collect"] == 3
+
+
+def test_tables_of_a_finished_study_train_nothing(project):
+    before = project.rows()
+    tables = project.folder / "results" / "tables"
+    old = (tables / "tiny" / "accuracy.md").read_text()
+    shutil.rmtree(tables)
+    assert project.planned("tables") == {"study_tables": 1}
+    project.snakemake("tables")
+    assert (tables / "tiny" / "accuracy.md").read_text() == old
+    assert project.rows() == before
+
+
+def test_another_number_of_final_evaluations_remakes_tables_alone(project):
+    project.set_study(final_evaluations=2)
+    assert project.planned() == {**TABLES, **SCATTER}
+
+
+def test_a_damaged_artifact_is_named_not_counted(project):
+    run = next(run for run in project.runs() if "krum" in run.name)
+    file = run / "spans" / "3-4" / "clients.parquet"
+    file.write_bytes(file.read_bytes()[:-40])
+    done = project.snakemake(check=False)
+    assert done.returncode != 0
+    assert "spans/3-4/clients.parquet cannot be read" in done.stdout
+    assert "Delete it and run snakemake again" in done.stdout
+    file.unlink()
+    project.snakemake()

@@ -1,0 +1,49 @@
+"""The real Fashion-MNIST, where its files are at hand."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from skymask.datasets import fashion_mnist
+from skymask.datasets.fashion_mnist import _find
+
+from .harness import Project
+
+FOLDERS = [
+    Path(folder)
+    for folder in [*os.environ.get("SKYMASK_DATA", "").split(os.pathsep), "data"]
+    + ["/usr/share/datasets/fashion-mnist"]
+    if folder
+]
+pytestmark = pytest.mark.skipif(_find(FOLDERS) is None, reason="no Fashion-MNIST files at hand")
+
+
+def test_the_files_are_what_the_literature_says():
+    data = fashion_mnist(FOLDERS)
+    assert data.train_features.shape == (60000, 1, 28, 28)
+    assert data.test_features.shape == (10000, 1, 28, 28)
+    for labels, each in ((data.train_labels, 6000), (data.test_labels, 1000)):
+        assert [int((labels == label).sum()) for label in range(10)] == [each] * 10
+    # the published mean and standard deviation of the training pixels
+    pixels = data.train_features / 255
+    assert pixels.mean() == pytest.approx(0.2860, abs=1e-4)
+    assert pixels.std() == pytest.approx(0.3530, abs=1e-4)
+
+
+def test_a_round_of_the_papers_setting_runs(tmp_path):
+    project = Project.create(
+        tmp_path / "project",
+        dataset="fashion_mnist",
+        model="cnn",
+        clients=10,
+        samples_per_client=30,
+        rounds=1,
+        evaluate_every=1,
+        gradient_clip=0.01,
+        local_lr=0.5,
+        global_lr=0.5,
+        data_folders=[str(folder) for folder in FOLDERS],
+    )
+    project.snakemake()
+    assert len(project.rows()) == 4

@@ -1,0 +1,53 @@
+"""Results are the same to the bit at every grain, on any number of cores."""
+
+import pyarrow.parquet as pq
+import pytest
+
+from .harness import Project
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory):
+    """The tiny study with a job per stage and round."""
+    project = Project.create(
+        tmp_path_factory.mktemp("staged") / "project", rounds_per_job=1, keep_updates=[2, 3]
+    )
+    project.snakemake(cores=2)
+    return project
+
+
+def test_a_job_per_stage_and_rounds_in_one_job_give_the_same_bytes(finished, staged):
+    assert staged.rows() == finished.rows()
+    assert len(staged.rows()) == 4
+
+
+def test_one_core_and_another_cut_give_the_same_bytes(finished, tmp_path):
+    project = Project.create(tmp_path / "project", rounds_per_job=3, keep_updates=[2, 3])
+    project.snakemake(cores=1)
+    assert project.rows() == finished.rows()
+
+
+def test_every_stage_of_a_round_is_a_job_with_its_files(staged):
+    run = next(run for run in staged.runs() if "skymask" in run.name)
+    stages = {"model", "attack_state", "defense_state", "clients"}
+    assert stages <= {path.stem for path in (run / "rounds" / "3").iterdir()}
+    timings = pq.read_table(run / "timings.parquet").to_pandas()
+    assert set(timings["stage"]) == {"train", "attack", "aggregate", "evaluate"}
+    assert timings.groupby("round").size().tolist() == [3, 4, 3, 4]
+
+
+def test_updates_are_temporary_unless_kept(staged):
+    for run in staged.runs():
+        assert not list(run.glob("rounds/*/*updates.parquet"))
+        updates = pq.read_table(run / "updates.parquet")
+        assert updates["round"].to_pylist() == [2] * 12 + [3] * 12
+        assert sum(updates["malicious"].to_pylist()) == 6
+        assert updates.schema.field("1.weight").type.list_size == 64 * 64
+
+
+def test_kept_updates_do_not_depend_on_the_grain(staged, tmp_path):
+    project = Project.create(tmp_path / "project", defense="krum", keep_updates=[2, 3])
+    project.snakemake()
+    (run,) = project.runs()
+    twin = staged.folder / "results" / "runs" / run.name
+    assert (run / "updates.parquet").read_bytes() == (twin / "updates.parquet").read_bytes()
