@@ -102,9 +102,7 @@ def test_an_archive_with_a_damaged_byte_is_named(tmp_path, files, place):
     content = bytearray(path.read_bytes())
     content[place] ^= 0xFF
     path.write_bytes(content)
-    with pytest.raises(
-        DataError, match="cannot be unpacked|is not the Fashion-MNIST file"
-    ) as error:
+    with pytest.raises(DataError, match=r"cannot be unpacked|is not the Fashion") as error:
         fashion_mnist([tmp_path])
     assert str(path) in str(error.value)
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 from torch.testing import assert_close
 
 from skymask.attacks import ATTACKS
-from skymask.defenses import DEFENSES
+from skymask.defenses import DEFENSES, Aggregation
 from skymask.experiment import SERVER, Method
 from skymask.rounds.attack import attack
 from skymask.rounds.train import train, training_data
@@ -106,18 +106,33 @@ def test_an_attack_that_changes_the_number_of_clients_is_refused(monkeypatch):
         attack(run, torch.zeros(4, 5), torch.ones(4, dtype=torch.bool), torch.zeros(5), {}, 1)
 
 
-def test_attack_and_defense_get_back_what_they_remember(monkeypatch):
-    seen = []
+@pytest.fixture
+def counting(monkeypatch):
+    """Enter an attack and a defense that count the rounds they have seen; list their counts."""
+    seen = {"attack": [], "defense": []}
 
-    def counting(updates, malicious, state):
-        seen.append(state)
-        return updates, {"rounds": state.get("rounds", torch.tensor(0)) + 1}
+    def counted(party, state):
+        seen[party].append(int(state.get("rounds", 0)))
+        return {"rounds": torch.tensor(seen[party][-1] + 1)}
 
-    monkeypatch.setitem(ATTACKS, "counting", counting)
-    parties = federation(attack=Method("counting"), malicious=2)
-    progress, _ = carried(parties, range(1, 4))
-    assert [state.get("rounds") for state in seen] == [None, 1, 2]
-    assert progress.attack_state["rounds"] == 3
+    def counting_attack(updates, malicious, state):
+        return updates, counted("attack", state)
+
+    def counting_defense(updates, state):
+        return Aggregation(updates.mean(dim=0), state=counted("defense", state))
+
+    monkeypatch.setitem(ATTACKS, "counting", counting_attack)
+    monkeypatch.setitem(DEFENSES, "counting", counting_defense)
+    return seen
+
+
+def test_attackers_and_server_get_back_what_they_remember(counting):
+    changes = {"attack": Method("counting"), "malicious": 2, "defense": Method("counting")}
+    progress, _ = carried(federation(**changes), range(1, 4))
+    assert counting == {"attack": [0, 1, 2], "defense": [0, 1, 2]}
+    progress, _ = carried(federation(**changes), range(4, 5), progress)
+    assert counting == {"attack": [0, 1, 2, 3], "defense": [0, 1, 2, 3]}
+    assert progress.attack_state == progress.defense_state == {"rounds": 4}
 
 
 def test_server_coordinates_are_a_row_of_their_own():

@@ -19,9 +19,9 @@ from skymask.objective import Loss
 if TYPE_CHECKING:
     from sklearn.mixture import GaussianMixture
 
-# What two Gaussians must gain over one, in BIC per row, before ``auto`` speaks of an attack.
-# On the default study (20 clients, 60 rounds, 2 seeds) the gain is at most 2.6 with no attack or
-# under label flipping, at least 3.6 under Min-Max and Fang-Trim (docs/cluster-decision.md).
+# What two Gaussians must gain over one, in BIC per row, before ``auto`` speaks of an attack.  It
+# lies between what benchmarks/cluster_gain.py finds without an attack and under Min-Max and
+# Fang-Trim; the README has the figures.
 BIC_GAIN_PER_ROW = 3.0
 
 Points = npt.NDArray[np.float64]
