@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from skymask.artifacts import read_rows
-from skymask.defenses.skymask import bic_gain, two_gaussians
+from skymask.clusters import bic_gain, two_gaussians
 
 
 def gains(run: Path) -> list[float]:

@@ -127,7 +127,10 @@ def read_table(path: Path, kind: str, spec: str, columns: list[str] | None = Non
             f"{path} cannot be read ({error}): it is truncated or not Parquet. "
             "Delete it and run snakemake again"
         ) from error
-    marks = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+    marks = {
+        k.decode(errors="replace"): v.decode(errors="replace")
+        for k, v in (table.schema.metadata or {}).items()
+    }
     wanted = {
         "skymask.artifact": kind,
         "skymask.schema_version": str(SCHEMA_VERSION),

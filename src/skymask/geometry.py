@@ -11,13 +11,15 @@ from torch import Tensor
 def squared_distances(rows: Tensor) -> Tensor:
     """Squared Euclidean distances between all pairs of ``rows`` [n, d], float64 [n, n].
 
-    D_ij = G_ii + G_jj − 2 G_ij with G the Gram matrix of the centred rows; the diagonal is 0 and
-    rounding never leaves a negative entry.
+    D_ij = G_ii + G_jj − 2 G_ij with G the Gram matrix of the rows less the shortest of them; so
+    close rows keep their digits beside a huge one, and beside what they have in common.  The
+    diagonal is 0 and rounding never leaves a negative entry.
 
     >>> squared_distances(torch.tensor([[0.0, 0.0], [3.0, 4.0]])).tolist()
     [[0.0, 25.0], [25.0, 0.0]]
     """
-    gram = centred_gram(rows)
+    rows = rows.double()
+    gram = _gram(rows - rows[rows.norm(dim=1).argmin()])
     squares = gram.diagonal()
     distances = (squares[:, None] + squares[None, :] - 2 * gram).clamp_min_(0)
     return distances.fill_diagonal_(0)
@@ -25,9 +27,12 @@ def squared_distances(rows: Tensor) -> Tensor:
 
 def centred_gram(rows: Tensor) -> Tensor:
     """Gram matrix of ``rows`` [n, d] less their mean, float64 [n, n], exactly symmetric."""
-    centred = rows.double()
-    centred = centred - centred.mean(dim=0)
-    gram = centred @ centred.T
+    rows = rows.double()
+    return _gram(rows - rows.mean(dim=0))
+
+
+def _gram(rows: Tensor) -> Tensor:
+    gram = rows @ rows.T
     return (gram + gram.T) / 2
 
 

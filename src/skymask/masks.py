@@ -12,6 +12,7 @@ and only θ is trained.  With g = ∂loss/∂w̃ (one ordinary backward pass, [d
 so no graph over [m, d] is ever built.  Source: Yan et al., ECCV 2024 (arXiv 2312.12484).
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -39,7 +40,7 @@ def learn(
     θ starts at 1 and takes up to ``steps`` steps θ ← θ − γ · clamp(∇θ, ±c), with γ the
     ``learning_rate`` and c the ``clamp`` (``float("inf")`` for none).  At steps 1,
     1 + ``check_every``, … learning stops if the loss fell by less than ``tolerance`` since the
-    last check, and it stops at once if the loss is not finite.  ``on_step`` is told
+    last check, and it stops at once if the loss or its gradient is not finite.  ``on_step`` is told
     each step's index and the loss before it.
 
     ``models`` is [m, d], any floating dtype, and is not changed.  ``loss`` maps [d] to a scalar.
@@ -60,7 +61,7 @@ def learn(
         value, gradient = value_and_gradient(loss, masked)
         if on_step is not None:
             on_step(step, value)
-        if not value < float("inf"):
+        if not math.isfinite(value):
             break
         if step % check_every == 1 % check_every:
             if last - value < tolerance:
@@ -104,9 +105,10 @@ def _weighted_mean(rows: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def value_and_gradient(loss: Loss, parameters: Tensor) -> tuple[float, Tensor]:
-    """The loss at ``parameters`` [d] and its gradient [d]."""
+    """The loss at ``parameters`` [d] and its gradient [d]; a loss whose gradient is not is NaN."""
     parameters = parameters.clone().requires_grad_()
     with torch.enable_grad():
         value = loss(parameters)
         (gradient,) = torch.autograd.grad(value, parameters)
-    return float(value.detach()), gradient
+    finite = bool(gradient.isfinite().all())
+    return float(value.detach()) if finite else float("nan"), gradient

@@ -86,6 +86,13 @@ def read_parameters(path: Path, kind: str, spec: str, layout: Layout) -> Tensor:
                 "Delete it and run snakemake again"
             )
         pieces.append(from_fixed_lists(table[name]))
+    keys = {"round", "client", "malicious"}
+    extra = [name for name in table.column_names if name not in {*layout.names, *keys}]
+    if extra:
+        raise ArtifactError(
+            f"{path} has the layers {', '.join(extra)} that the model lacks: it belongs to another "
+            "model. Delete it and run snakemake again"
+        )
     return torch.from_numpy(np.concatenate(pieces, axis=1))
 
 

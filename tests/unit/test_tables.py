@@ -279,6 +279,17 @@ def test_every_table_is_written_in_four_formats(folder):
     )
 
 
+def test_an_excluded_cell_is_a_dash_and_the_others_are_numbers(tmp_path):
+    found = read(assumed_malicious=1)
+    tables.write(found, written(found, tmp_path), tmp_path / "tables")
+    _, _, rows = markdown_table(tmp_path / "tables" / "accuracy.md")
+    assert rows == [
+        ["fedavg", "0.625 ± 0.177", "0.625 ± 0.177"],
+        ["trimmed_mean", "0.625 ± 0.177", "0.625 ± 0.177"],
+        ["skymask", "–", "0.625 ± 0.177"],
+    ]
+
+
 @SPREADS
 def test_markdown_is_a_table_of_defenses_by_attacks(folder):
     caption, header, rows = markdown_table(folder / "accuracy.md")

@@ -19,5 +19,7 @@ def fltrust(updates: Tensor, server_update: Tensor) -> Aggregation:
     lengths = updates.double().norm(dim=1)
     scale = torch.where(lengths > 0, server_update.double().norm() / lengths, 0.0)
     total = scores.sum()
-    weights = (scores * scale / total if total > 0 else torch.zeros_like(scores)).to(updates.dtype)
-    return Aggregation(weights @ updates, scores > 0, weights, scores)
+    weights = scores * scale / total if total > 0 else torch.zeros_like(scores)
+    # float64 to the end: the weight of a tiny update can exceed float32
+    update = (weights @ updates.double()).to(updates.dtype)
+    return Aggregation(update, scores > 0, weights, scores)

@@ -12,8 +12,9 @@ from skymask.geometry import squared_distances
 def krum(updates: Tensor, assumed_malicious: int) -> Aggregation:
     """Keep the Δ_i with the least sum of squared distances to its n − f − 2 nearest others.
 
-    ``updates`` is [n, d].  The ``scores`` are those sums; the one kept client is accepted, the
-    first of equals.  Raises ValueError unless n ≥ f + 3.  Source: Blanchard et al., NeurIPS 2017.
+    ``updates`` is [n, d].  The ``scores`` are those sums; the one kept client is accepted, and
+    which of several equals that is, is left to rounding.  Raises ValueError unless n ≥ f + 3.
+    Source: Blanchard et al., NeurIPS 2017.
 
     >>> krum(torch.tensor([[0.0], [1.0], [1.5], [9.0]]), 1).scores.tolist()
     [1.0, 0.25, 0.25, 56.25]
