@@ -101,10 +101,11 @@ class Experiment:
             for key in ("partition", "attack", "defense"):
                 values[key] = Method(**values[key])
             experiment = cls(**{f.name: values.pop(f.name) for f in fields(cls)}, **values)
+            name = experiment.run
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"this is not an experiment: {error!r}") from error
-        if experiment.run != run:
-            raise ValueError(f"this was written for run {run}, but reads as {experiment.run}")
+        if name != run:
+            raise ValueError(f"this was written for run {run}, but reads as {name}")
         return experiment
 
 

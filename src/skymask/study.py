@@ -9,13 +9,16 @@ from itertools import product
 from typing import Any
 
 from skymask.experiment import Experiment, Method
-from skymask.study_checks import (
+from skymask.study_checks import check_cell
+from skymask.study_values import (
+    BAD,
     REGISTRIES,
     Problems,
-    check_cell,
     check_keys,
     check_method,
+    is_axis,
     methods,
+    number,
 )
 
 Config = Mapping[str, Any]
@@ -51,7 +54,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Study:
-    """A checked study.  ``cells`` are in the order of the file, undefined ones included."""
+    """A checked study.  ``cells`` are in the order of the schema's axes, undefined included."""
 
     name: str
     cells: list[Cell]
@@ -80,28 +83,26 @@ def read(config: Config, schema: Schema, file: str = "study") -> Study:
     """
     problems = Problems()
     values = check_keys(config, schema, problems)
-    axes = {key: _axis(key, values[key], problems) for key in schema if _is_axis(schema, key)}
+    axes = {k: _axis(k, values[k], problems) for k in schema if is_axis(schema, k)}
     groups = _groups(values["paired"], axes, problems)
-    excluded = _exclusions(values["exclude"], axes, problems)
-    # an unknown data set or a list of the wrong length would only echo through the cells
+    excluded = _exclusions(values["exclude"], axes, schema, problems)
+    sound = not problems
+    used = [False] * len(excluded)
     cells: list[Cell] = []
-    if not problems:
-        used = [False] * len(excluded)
-        for point in _points(groups):
-            hits = [_meets(point, exclusion) for exclusion in excluded]
-            used = [old or hit for old, hit in zip(used, hits, strict=True)]
-            if not any(hits):
-                cells.append(_cell(point, values, axes, problems))
+    for point in _points(groups):
+        hits = [_meets(point, exclusion) for exclusion in excluded]
+        used = [old or hit for old, hit in zip(used, hits, strict=True)]
+        checkable = _stand_in(point, schema)
+        if checkable and not any(hits):
+            cells.append(_cell(checkable, values, axes, problems))
+    if sound:
         for exclusion, hit in zip(values["exclude"], used, strict=True):
             if not hit:
                 problems.add("exclude", exclusion, "meets no cell of the grid: remove or mend it")
-        defined = [cell for cell in cells if cell.undefined is None]
-        if not problems and not defined:
-            reason = f": {cells[0].undefined}" if cells else ""
-            problems.say(f"no cell of the grid can be run{reason}")
-        for round_ in values["keep_updates"]:
-            if cells and round_ > max(cell.rounds for cell in cells):
-                problems.add("keep_updates", round_, "is beyond the last round")
+        _check_rounds(values, cells, problems)
+    if not problems and all(cell.undefined for cell in cells):
+        reason = cells[0].undefined if cells else "exclude leaves nothing over"
+        problems.say(f"no cell of the grid can be run: {reason}")
     if problems:
         raise StudyError(file, problems.unique)
     return Study(
@@ -115,42 +116,65 @@ def read(config: Config, schema: Schema, file: str = "study") -> Study:
     )
 
 
-def _is_axis(schema: Schema, key: str) -> bool:
-    return bool(schema[key].get("axis")) or key in ("device", "threads")
+def _check_rounds(values: Mapping[str, Any], cells: list[Cell], problems: Problems) -> None:
+    """Rounds that are named must be run."""
+    last = max((cell.rounds for cell in cells), default=0)
+    named = [("keep_updates", round_) for round_ in values["keep_updates"]]
+    for key, round_ in [*named, ("scatter_round", values["scatter_round"])]:
+        if cells and round_ is not None and round_ > last:
+            problems.add(key, round_, f"is beyond the last round: name one up to {last}")
 
 
-def _axis(key: str, value: Any, problems: Problems) -> list[Any]:
+def _axis(key: str, values: list[Any], problems: Problems) -> list[Any]:
     """The values along one axis; methods become Method, lists of parameters are spread."""
-    values = value if isinstance(value, list) else [value]
     if key in REGISTRIES:
-        spread = [method for item in values for method in methods(item)]
+        spread = [method for item in values for method in methods(key, item, problems)]
         values = [check_method(key, method, problems) for method in spread]
     for i, item in enumerate(values):
-        if item is not None and item in values[:i]:
+        if item is not BAD and item in values[:i]:
             shown = item.name if isinstance(item, Method) else item
             problems.add(key, shown, "is given twice: remove one")
     return values
 
 
+def _stand_in(point: dict[str, Any], schema: Schema) -> dict[str, Any] | None:
+    """A point in which what was reported is replaced, so that the rest is checked; or None."""
+    harmless = {"attack": "none", "defense": "fedavg", "partition": "iid"}
+    replaced = {}
+    for key, value in point.items():
+        if value is not BAD:
+            replaced[key] = value
+        elif key in harmless:
+            replaced[key] = check_method(key, harmless[key], Problems())
+        elif "default" in schema[key]:
+            replaced[key] = schema[key]["default"]
+        else:
+            return None
+    return replaced
+
+
 def _groups(
-    paired: list[list[str]], axes: dict[str, list[Any]], problems: Problems
+    paired: list[Any], axes: dict[str, list[Any]], problems: Problems
 ) -> list[list[dict[str, Any]]]:
     """The axes of the grid in order, each a list of the keys it sets; paired keys move together."""
     taken: set[str] = set()
     groups: dict[str, list[dict[str, Any]]] = {key: [{key: v} for v in axes[key]] for key in axes}
     for keys in paired:
+        again = taken.intersection(keys)
         for key in keys:
             if key not in axes:
                 problems.unknown("paired", key, axes, "axis")
             elif key in taken:
                 problems.add("paired", key, "stands in two groups: pair an axis once")
-            taken.add(key)
-        if any(key not in axes for key in keys):
+        taken.update(keys)
+        lengths = {key: len(axes[key]) for key in keys if key in axes}
+        if len(lengths) < len(keys) or again:
             continue
-        lengths = {key: len(axes[key]) for key in keys}
         if len(set(lengths.values())) > 1:
             shown = ", ".join(f"{key} has {length}" for key, length in lengths.items())
-            problems.add("paired", keys, f"has lists of different length ({shown})")
+            problems.add(
+                "paired", keys, f"has lists of different length ({shown}): make them equal"
+            )
             continue
         rows = zip(*(axes[key] for key in keys), strict=True)
         groups[keys[0]] = [dict(zip(keys, row, strict=True)) for row in rows]
@@ -165,27 +189,30 @@ def _points(groups: list[list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
 
 
 def _exclusions(
-    exclude: list[dict[str, Any]], axes: dict[str, list[Any]], problems: Problems
+    exclude: list[dict[str, Any]], axes: dict[str, list[Any]], schema: Schema, problems: Problems
 ) -> list[dict[str, list[Any]]]:
+    """The exclusions with their values as the axes have them."""
     excluded = []
     for exclusion in exclude:
-        if not isinstance(exclusion, dict):
-            continue
-        for key in exclusion:
+        sound: dict[str, list[Any]] = {}
+        for key, given in exclusion.items():
+            values = given if isinstance(given, list) else [given]
             if key not in axes:
                 problems.unknown("exclude", key, axes, "axis")
-        excluded.append({k: v if isinstance(v, list) else [v] for k, v in exclusion.items()})
+            elif key in REGISTRIES:
+                sound[key] = [check_method(key, v, problems, fill=False) for v in values]
+            else:
+                sound[key] = [number(value, schema[key]) for value in values]
+        excluded.append(sound)
     return excluded
 
 
 def _meets(point: dict[str, Any], exclusion: dict[str, list[Any]]) -> bool:
     def fits(value: Any, wanted: Any) -> bool:
-        if not isinstance(value, Method):
-            return bool(value == wanted)
-        if isinstance(wanted, dict):
-            given = {k: v for k, v in wanted.items() if k != "name"}
-            return value.name == wanted.get("name") and given.items() <= value.parameters.items()
-        return bool(value.name == wanted)
+        if isinstance(value, Method) and isinstance(wanted, Method):
+            same = value.name == wanted.name
+            return same and wanted.parameters.items() <= value.parameters.items()
+        return type(value) is type(wanted) and bool(value == wanted)
 
     return all(any(fits(point[k], v) for v in values) for k, values in exclusion.items())
 

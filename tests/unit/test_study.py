@@ -205,13 +205,11 @@ def test_an_integer_parameter_of_a_float_is_the_same_float():
     )
 
 
-@pytest.mark.xfail(strict=True, reason="1 and 1.0 are two runs: the hash is over the JSON text")
 @pytest.mark.parametrize("key", ["local_lr", "global_lr", "gradient_clip", "root_bias"])
 def test_an_integer_where_a_float_is_meant_is_the_same_run(key):
     assert run_of(**{key: 1}) == run_of(**{key: 1.0})
 
 
-@pytest.mark.xfail(strict=True, reason="the schema takes 10.0 as an integer and leaves it a float")
 @pytest.mark.parametrize("key", ["clients", "root_size", "data_seed", "batch_size", "threads"])
 def test_a_whole_float_for_an_integer_is_the_integer_or_refused(key):
     value = BASE.get(key, 1)
@@ -222,7 +220,6 @@ def test_a_whole_float_for_an_integer_is_the_integer_or_refused(key):
     assert name == run_of(**{key: value})
 
 
-@pytest.mark.xfail(strict=True, reason="the schema takes 2.0 as an integer and leaves it a float")
 def test_whole_floats_for_plain_integers_are_integers_or_refused():
     changes = {
         "rounds": 10.0,
@@ -441,7 +438,6 @@ def test_a_methods_defaults_written_out_are_defaults_left_out(key, written):
     assert run_of(**{key: written}) == run_of(**{key: written["name"]})
 
 
-@pytest.mark.xfail(strict=True, reason="2.0 is taken as the choice 2, but hashed as another run")
 def test_a_choice_is_the_choice_and_nothing_that_only_equals_it():
     try:
         name = run_of(defense={"name": "skymask", "clusters": 2.0})
@@ -528,7 +524,6 @@ def test_what_is_no_experiment_of_this_version_is_refused(text, sentence):
     assert not isinstance(caught.value, json.JSONDecodeError)
 
 
-@pytest.mark.xfail(strict=True, reason="the run's name is made outside the try: TypeError")
 def test_a_number_for_a_name_is_refused_as_no_experiment():
     with pytest.raises(ValueError, match="experiment"):
         Experiment.from_json(changed(dataset=3))
@@ -674,9 +669,6 @@ def study_or_mistakes(config):
         return error
 
 
-@pytest.mark.xfail(
-    strict=True, reason="paired, exclude: null, .nan and huge numbers crash the parser"
-)
 @settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(CHANGES)
 @example({"paired": None})

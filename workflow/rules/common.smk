@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, f"{workflow.basedir}/src")
 
 from skymask import jobs, plan, source, study, summary  # noqa: E402
-from skymask.study_checks import REGISTRIES  # noqa: E402
+from skymask.study_values import REGISTRIES  # noqa: E402
 
 # a chain of rounds is as deep as it is long
 sys.setrecursionlimit(20_000)
