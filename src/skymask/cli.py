@@ -20,15 +20,25 @@ def main(arguments: list[str] | None = None) -> int:
     show.add_argument("--results", type=Path, default=Path("results"), help="the results folder")
     given = parser.parse_args(arguments)
     try:
-        name = yaml.safe_load(Path(given.study).read_text(encoding="utf-8"))["study"]
-        print(summary.text(name, given.results))
+        print(summary.text(_name_of(Path(given.study)), given.results))
     except FileNotFoundError as error:
-        print(
-            f"{error.filename} is missing: run snakemake --cores all --configfile {given.study}",
-            file=sys.stderr,
-        )
+        way_out = f"run snakemake --configfile {given.study}"
+        print(f"{error.filename} is missing: {way_out}", file=sys.stderr)
+        return 1
+    except ValueError as error:
+        print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _name_of(study: Path) -> str:
+    """The name that a study file gives its study.  Raises ValueError when it gives none."""
+    try:
+        return str(yaml.safe_load(study.read_text(encoding="utf-8"))["study"])
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{study} is not a study file: it needs a line like study: my_study"
+        ) from error
 
 
 if __name__ == "__main__":

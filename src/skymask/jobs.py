@@ -6,6 +6,7 @@ Imports nothing heavy.
 import os
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,14 @@ def read_study(config: Mapping[str, Any], base: str | Path, file: str = "study")
     """
     schema = Path(base) / "workflow" / "schemas" / "study.schema.yaml"
     return study.read(config, yaml.safe_load(schema.read_text(encoding="utf-8")), file)
+
+
+def repeated_keys(file: str | Path) -> list[str]:
+    """The keys that a YAML file writes twice at its top: YAML lets the last one win, silently."""
+    node = yaml.compose(Path(file).read_text(encoding="utf-8"))
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    counts = Counter(str(key.value) for key, _ in pairs)
+    return [key for key, count in counts.items() if count > 1]
 
 
 def search_path(folders: list[str]) -> list[Path]:

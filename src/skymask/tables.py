@@ -1,5 +1,6 @@
 """A study's tables: final accuracy, detection rates, and the runs behind them."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def cells_table(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     order = list(dict.fromkeys((c.setting, c.defense, c.attack) for c in study.cells))
     cells = cells.reindex(pd.MultiIndex.from_tuples(order, names=keys)).reset_index()
     reasons = {(c.setting, c.defense, c.attack): c.undefined for c in study.cells if c.undefined}
-    cells["undefined"] = [reasons.get(cell) for cell in order]
+    cells["undefined"] = pd.array([reasons.get(cell) for cell in order], dtype="string")
     cells["seeds"] = cells["seeds"].fillna(0).astype(int)
     return cells
 
@@ -86,10 +87,12 @@ def cells_table(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
 def pivot(cells: pd.DataFrame, show: Callable[[pd.Series], str]) -> pd.DataFrame:
     """Defenses down, attacks across, each cell as ``show`` writes it; settings stack."""
     shown = cells.assign(
-        shown=[UNDEFINED if row["undefined"] else show(row) for _, row in cells.iterrows()]
+        shown=[show(row) if pd.isna(row["undefined"]) else UNDEFINED for _, row in cells.iterrows()]
     )
     wide = shown.pivot(index=["setting", "defense"], columns="attack", values="shown")
-    rows = list(dict.fromkeys(zip(cells["setting"], cells["defense"], strict=True)))
+    found = dict.fromkeys(zip(cells["setting"], cells["defense"], strict=True))
+    settings = list(dict.fromkeys(cells["setting"]))
+    rows = sorted(found, key=lambda row: settings.index(row[0]))
     wide = wide.reindex(index=pd.MultiIndex.from_tuples(rows, names=["setting", "defense"]))
     wide = wide.reindex(columns=list(dict.fromkeys(cells["attack"]))).fillna(ABSENT).reset_index()
     wide.columns.name = None
@@ -110,20 +113,25 @@ def show_detection(row: pd.Series) -> str:
 
 def captions(study: Study) -> dict[str, str]:
     """A caption per table: what its figures are."""
-    seeds = {(c.experiment.data_seed, c.experiment.training_seed) for c in study.cells}
-    over = f"mean ± standard deviation over {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
+    runs = Counter((c.setting, c.defense, c.attack) for c in study.cells if c.undefined is None)
+    fewest, most = min(runs.values(), default=0), max(runs.values(), default=0)
+    seeds = "one seed" if most == 1 else f"{most} seeds"
+    if fewest < most:
+        seeds = f"{fewest} to {most} seeds"
+    over = f"mean ± standard deviation over {seeds}" if most > 1 else seeds
+    last = study.final_evaluations
+    final = "the last evaluation" if last == 1 else f"the mean of the last {last} evaluations"
     rounds = sorted({cell.rounds for cell in study.cells})
     length = f"{rounds[0]}" if len(rounds) == 1 else f"{rounds[0]} to {rounds[-1]}"
     return {
         "accuracy": (
-            f"Study {study.name}: final test accuracy after {length} rounds, the mean of the last "
-            f"{study.final_evaluations} evaluations; {over}."
+            f"Study {study.name}: final test accuracy after {length} rounds, {final}; {over}."
         ),
         "detection": (
             f"Study {study.name}: false positive rate (benign clients rejected) / false negative "
             f"rate (malicious clients accepted) in %, over all {length} rounds and "
-            f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}; {ABSENT} where a rule gives no "
-            "verdict per client or there is no such client."
+            f"{seeds}; {ABSENT} where a rule gives no verdict per client or there is no such "
+            "client."
         ),
         "runs": f"Study {study.name}: its runs; files in results/runs/RUN.",
     }
@@ -148,6 +156,8 @@ def _plain(value: object) -> str:
 def latex(table: pd.DataFrame, caption: str) -> str:
     """A table as LaTeX (booktabs)."""
     shown = table.map(lambda value: "" if pd.isna(value) else _plain(value))
+    for mark in "%_&#":
+        caption = caption.replace(mark, rf"\{mark}")
     text: str = shown.to_latex(index=False, escape=True, caption=caption, position="t")
     return text.replace("±", r"$\pm$").replace("–", "--")
 

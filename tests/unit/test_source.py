@@ -329,7 +329,17 @@ HEAVY = ("torch", "torchvision", "pandas", "pyarrow", "sklearn", "matplotlib", "
 
 
 def test_what_the_snakefile_imports_is_light():
-    light = ["study", "study_checks", "study_values", "source", "plan", "jobs", "summary", "experiment", "files"]
+    light = [
+        "study",
+        "study_checks",
+        "study_values",
+        "source",
+        "plan",
+        "jobs",
+        "summary",
+        "experiment",
+        "files",
+    ]
     code = (
         "import sys\n"
         + "".join(f"import skymask.{module}\n" for module in light)

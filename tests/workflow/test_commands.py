@@ -70,3 +70,21 @@ def test_every_rule_names_the_environment(bare):
     for file in rules:
         text = file.read_text()
         assert text.count("\nrule ") == text.count('conda:\n        "../../environment.yml"'), file
+
+
+def test_a_key_written_twice_is_refused(bare, tmp_path):
+    project = bare.clone(tmp_path / "project")
+    with (project.folder / "study.yaml").open("a") as study:
+        study.write("rounds: 6\n")
+    done = project.snakemake("-n", check=False)
+    assert done.returncode != 0
+    assert "study.yaml: a mistake, nothing was started" in done.stdout
+    assert "rounds: is written twice" in done.stdout
+
+
+def test_the_default_study_is_the_one_without_a_configfile(bare):
+    command = [argument for argument in bare.command("-n") if "study.yaml" not in argument]
+    command.remove("--configfile")
+    run = {"cwd": bare.folder, "env": bare.environment, "capture_output": True, "text": True}
+    done = subprocess.run(command, **run, check=True)
+    assert "digits" in done.stdout + done.stderr

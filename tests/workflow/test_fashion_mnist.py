@@ -12,8 +12,11 @@ from .harness import Project
 
 FOLDERS = [
     Path(folder)
-    for folder in [*os.environ.get("SKYMASK_DATA", "").split(os.pathsep), "data"]
-    + ["/usr/share/datasets/fashion-mnist"]
+    for folder in (
+        *os.environ.get("SKYMASK_DATA", "").split(os.pathsep),
+        "data",
+        "/usr/share/datasets/fashion-mnist",
+    )
     if folder
 ]
 pytestmark = pytest.mark.skipif(_find(FOLDERS) is None, reason="no Fashion-MNIST files at hand")
