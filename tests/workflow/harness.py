@@ -78,13 +78,13 @@ class Project:
         return {**kept, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
     def snakemake(
-        self, *arguments: str, cores: int = 2, check: bool = True
+        self, *arguments: str, cores: int = 2, check: bool = True, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run Snakemake; its whole output is in ``stdout``."""
         done = subprocess.run(
             self.command(*arguments, cores=cores),
             cwd=self.folder,
-            env=self.environment,
+            env={**self.environment, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -51,3 +51,13 @@ def test_kept_updates_do_not_depend_on_the_grain(staged, tmp_path):
     (run,) = project.runs()
     twin = staged.folder / "results" / "runs" / run.name
     assert (run / "updates.parquet").read_bytes() == (twin / "updates.parquet").read_bytes()
+
+
+def test_more_rounds_at_grain_one_compute_the_new_rounds_alone(staged, tmp_path):
+    project = staged.clone(tmp_path / "project")
+    project.set_study(rounds=6, rounds_per_job=1, keep_updates=[2, 3])
+    planned = project.planned()
+    # rounds 5 and 6 of two runs, and what collects and shows them
+    stages = {"train": 4, "attack": 4, "aggregate": 4, "evaluate": 2}
+    shown = {"study_tables": 1, "accuracy_curves": 1, "mask_scatter": 1}
+    assert planned == {**stages, "collect": 2, **shown}

@@ -27,10 +27,14 @@ wildcard_constraints:
 
 def read_study():
     files = workflow.overwrite_configfiles or workflow.configfiles
+    shown = ", ".join(map(os.path.relpath, files))
     try:
-        return jobs.read_study(
-            config, workflow.basedir, ", ".join(map(os.path.relpath, files))
-        )
+        twice = [key for file in files for key in jobs.repeated_keys(file)]
+        if twice:
+            raise study.StudyError(
+                shown, [f"{key}: is written twice: remove one" for key in twice]
+            )
+        return jobs.read_study(config, workflow.basedir, shown)
     except study.StudyError as error:
         print(f"\n{error}", file=sys.stderr)
         sys.exit(1)
