@@ -48,5 +48,5 @@ rule figures:
 
 
 onsuccess:
-    if "SKYMASK_SUMMARY" not in os.environ:
+    if "SKYMASK_SUMMARY" not in os.environ and all(map(os.path.exists, TABLES)):
         print(summary.text(STUDY.name))

@@ -3,6 +3,7 @@
 Imports nothing heavy.
 """
 
+import fcntl
 import os
 import sys
 import traceback
@@ -10,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 
@@ -48,6 +49,31 @@ def read_study(config: Mapping[str, Any], base: str | Path, file: str = "study")
     """
     schema = Path(base) / "workflow" / "schemas" / "study.schema.yaml"
     return study.read(config, yaml.safe_load(schema.read_text(encoding="utf-8")), file)
+
+
+def hold(folder: Path) -> TextIO | None:
+    """Mark ``folder`` (Snakemake's own) as in use while the returned file is open.
+
+    If no other process has it in use, locks that a killed run left there are removed, so that the
+    same command goes on.  The mark is a lock of the operating system, which ends with the process
+    however that ends.  Returns ``None`` where the file system has no such locks.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        mark = (folder / "in-use").open("w")
+    except OSError:
+        return None
+    try:
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for stale in folder.glob("locks/*.lock"):
+            stale.unlink()
+    except BlockingIOError:
+        pass
+    except OSError:
+        mark.close()
+        return None
+    fcntl.flock(mark, fcntl.LOCK_SH)
+    return mark
 
 
 def repeated_keys(file: str | Path) -> list[str]:

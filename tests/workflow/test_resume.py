@@ -38,10 +38,31 @@ def test_killed_and_resumed_is_the_same_to_the_bit(finished, tmp_path, grain):
     kill_group(process)
     assert not list(project.folder.glob("results/runs/*/metrics.parquet"))
 
-    output = project.snakemake("--unlock").stdout
     output = project.snakemake().stdout
     done = {1: "rounds/1/", 2: "spans/1-2/"}[grain]
     assert f"output: results/runs/{project.runs()[0].name}/{done}" not in output
     rows = project.rows()
     assert rows
     assert rows == {path: finished.rows()[path] for path in rows}
+
+
+def test_a_second_run_beside_a_live_one_is_refused(tmp_path):
+    project = Project.create(tmp_path / "project", defense="krum", rounds=40, rounds_per_job=40)
+    first = subprocess.Popen(
+        project.command(cores=1),
+        cwd=project.folder,
+        env=project.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        while not list(project.folder.glob(".snakemake/locks/*.lock")):
+            assert first.poll() is None
+            time.sleep(0.02)
+        second = project.snakemake(check=False)
+        assert second.returncode != 0
+        assert "cannot be locked" in second.stdout
+        assert first.poll() is None
+    finally:
+        kill_group(first)

@@ -40,6 +40,9 @@ def read_study():
         sys.exit(1)
 
 
+# a run that was killed goes on with the same command
+IN_USE = jobs.hold(Path(".snakemake"))
+
 STUDY = read_study()
 RUNS = STUDY.runs
 PARTITIONS = {cell.experiment.partition_id: cell.experiment for cell in RUNS.values()}

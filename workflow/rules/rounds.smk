@@ -63,6 +63,8 @@ rule collect:
         "results/benchmarks/collect/{run}.tsv"
     conda:
         "../../environment.yml"
+    params:
+        source=source.fingerprint("skymask.artifacts"),
     script:
         "../scripts/collect.py"
 
