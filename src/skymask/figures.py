@@ -34,6 +34,8 @@ STYLE: Any = {
     "lines.linewidth": 1.2,
     "savefig.dpi": 200,
 }
+# the upper bound lies under the others, so that what reaches it stays visible
+BOUND: dict[str, Any] = {"color": "0.8", "linewidth": 3.5, "zorder": 1}
 WIDTH, PANEL_HEIGHT = 7.0, 2.1
 
 
@@ -81,6 +83,8 @@ def accuracy_curves(study: Study, folder: Path, targets: list[Path]) -> None:
                 )
                 over_seeds = curves.groupby("round")["accuracy"].agg(["mean", "std"])
                 style: dict[str, Any] = {"color": OKABE_ITO[i % 7], "linestyle": DASHES[i % 6]}
+                if defense == "oracle":
+                    style = BOUND
                 axes.plot(over_seeds.index, over_seeds["mean"], label=defense, **style)
                 low = over_seeds["mean"] - over_seeds["std"]
                 high = over_seeds["mean"] + over_seeds["std"]
