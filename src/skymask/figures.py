@@ -144,7 +144,7 @@ def _row(cell: Cell) -> str:
 MARKS: dict[str, dict[str, Any]] = {
     "benign": {"color": OKABE_ITO[0], "marker": "o", "markersize": 4},
     "malicious": {"color": OKABE_ITO[1], "marker": "^", "markersize": 5},
-    "server": {"color": "#000000", "marker": "*", "markersize": 9},
+    "server": {"color": "#000000", "marker": "*", "markersize": 9, "zorder": 5},
 }
 
 
