@@ -93,6 +93,17 @@ class Project:
         assert not check or done.returncode == 0, done.stdout
         return done
 
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start Snakemake on one core, in a process group of its own, and do not wait."""
+        return subprocess.Popen(
+            self.command(cores=1),
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
     def planned(self, *arguments: str) -> dict[str, int]:
         """Jobs that a dry run would start, by rule, without the target rules."""
         output = self.snakemake("-n", *arguments).stdout

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import time
 
 import pytest
@@ -21,14 +20,7 @@ def test_killed_and_resumed_is_the_same_to_the_bit(finished, tmp_path, grain):
     # one run and one core: the kill falls into the middle of a job
     project = Project.create(tmp_path / "project", defense="krum", rounds_per_job=grain)
     marker = {1: "rounds/1/clients.parquet", 2: "spans/1-2/model.parquet"}[grain]
-    process = subprocess.Popen(
-        project.command(cores=1),
-        cwd=project.folder,
-        env=project.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = project.start()
     deadline = time.monotonic() + 120
     while not list(project.folder.glob(f"results/runs/*/{marker}")):
         assert process.poll() is None, "the run ended before it was killed"
@@ -48,14 +40,7 @@ def test_killed_and_resumed_is_the_same_to_the_bit(finished, tmp_path, grain):
 
 def test_a_second_run_beside_a_live_one_is_refused(tmp_path):
     project = Project.create(tmp_path / "project", defense="krum", rounds=40, rounds_per_job=40)
-    first = subprocess.Popen(
-        project.command(cores=1),
-        cwd=project.folder,
-        env=project.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    first = project.start()
     try:
         while not list(project.folder.glob(".snakemake/locks/*.lock")):
             assert first.poll() is None
