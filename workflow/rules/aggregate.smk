@@ -20,6 +20,8 @@ rule aggregate:
     resources:
         gpu=GPUS,
     params:
-        source=fingerprint("skymask.rounds.aggregate", methods=["defense"]),
+        source=fingerprint(
+            "skymask.rounds.aggregate", "skymask.rounds.records", methods=["defense"]
+        ),
     script:
         "../scripts/aggregate.py"
