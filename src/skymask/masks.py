@@ -9,7 +9,9 @@ and only θ is trained.  With g = ∂loss/∂w̃ (one ordinary backward pass, [d
 
     ∂loss/∂θ_i = g ⊙ σ(θ_i)(1 − σ(θ_i)) ⊙ (W_i − w̃) / Σ_j σ(θ_j)
 
-so no graph over [m, d] is ever built.  Source: Yan et al., ECCV 2024 (arXiv 2312.12484).
+so no graph over [m, d] is ever built, and a step is one pass over W and θ (see
+:mod:`skymask.mask_steps`).  Besides these two, memory holds w̃, Σ_i σ(θ_i) and g, of [d].
+Source: Yan et al., ECCV 2024 (arXiv 2312.12484).
 """
 
 import math
@@ -18,10 +20,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from skymask.objective import Loss
-
-# columns worked on at a time: 100 rows of a block stay in the cache between its passes
-BLOCK = 4096
+from skymask.mask_steps import Step, stepper
+from skymask.objective import Loss, SampleLoss
 
 
 def learn(
@@ -33,6 +33,7 @@ def learn(
     steps: int = 20,
     check_every: int = 10,
     tolerance: float = 1e-2,
+    origin: Tensor | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> Tensor:
     """Learn one mask per model; return the logits θ [m, d], on the device of ``models``.
@@ -43,7 +44,10 @@ def learn(
     last check, and it stops at once if the loss or its gradient is not finite.  ``on_step`` is told
     each step's index and the loss before it.
 
-    ``models`` is [m, d], any floating dtype, and is not changed.  ``loss`` maps [d] to a scalar.
+    ``models`` is [m, d], any floating dtype, and is not changed; of 16 bits they take half the
+    memory, and θ is float32 all the same.  ``loss`` maps [d], θ's dtype, to a scalar.  With an
+    ``origin`` w [d], ``models`` are the W_i − w, which lose fewer digits and need no copy where
+    updates are at hand.
     Raises ValueError when ``models`` is not a matrix.
 
     >>> def loss(w):  # the second model is right, the first is wrong
@@ -54,35 +58,43 @@ def learn(
     """
     if models.ndim != 2:
         raise ValueError(f"models must be a matrix [m, d], not of shape {tuple(models.shape)}")
-    theta = torch.ones_like(models)
-    masked, weight = combine(models, theta)
+    theta = torch.ones_like(models, dtype=_working(models.dtype))
+    step = stepper(models)
+    masked, weight = _combined(models, theta, step)
     last = float("inf")
-    for step in range(steps):
-        value, gradient = value_and_gradient(loss, masked)
+    for index in range(steps):
+        place = masked if origin is None else masked + origin
+        value, gradient = value_and_gradient(loss, place)
         if on_step is not None:
-            on_step(step, value)
+            on_step(index, value)
         if not math.isfinite(value):
             break
-        if step % check_every == 1 % check_every:
+        if index % check_every == 1 % check_every:
             if last - value < tolerance:
                 break
             last = value
-        for block in _blocks(models.shape[1]):
-            logits, rows = theta[:, block], models[:, block]
-            gate = torch.sigmoid(logits)
-            slope = rows - masked[block]
-            slope.mul_(gate).mul_(1 - gate).mul_(gradient[block] / weight[block])
-            logits.sub_(slope.clamp_(-clamp, clamp), alpha=learning_rate)
-            masked[block], weight[block] = _weighted_mean(rows, logits)
+        step(theta, masked, weight, gradient, learning_rate, clamp)
     return theta
 
 
 def combine(models: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the masked model w̃ [d] and its denominator Σ_i σ(θ_i) [d]."""
-    masked, weight = torch.empty_like(models[0]), torch.empty_like(models[0])
-    for block in _blocks(models.shape[1]):
-        masked[block], weight[block] = _weighted_mean(models[:, block], theta[:, block])
+    """Return the masked model w̃ [d] and its denominator Σ_i σ(θ_i) [d].
+
+    Where every gate of a coordinate underflows, no model is preferred: w̃ is their mean there.
+    """
+    return _combined(models, theta, stepper(models))
+
+
+def _combined(models: Tensor, theta: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+    masked, weight = torch.zeros_like(theta[0]), torch.ones_like(theta[0])
+    # a step of length zero leaves θ as it is
+    step(theta, masked, weight, torch.zeros_like(masked), 0.0, 0.0)
     return masked, weight
+
+
+def _working(dtype: torch.dtype) -> torch.dtype:
+    """What θ and w̃ are computed in: the dtype of the models, but not less than float32."""
+    return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
 
 
 def binarise(theta: Tensor, threshold: float = 0.5) -> Tensor:
@@ -90,25 +102,18 @@ def binarise(theta: Tensor, threshold: float = 0.5) -> Tensor:
     return torch.sigmoid(theta) > threshold
 
 
-def _blocks(width: int) -> list[slice]:
-    return [slice(start, min(start + BLOCK, width)) for start in range(0, width, BLOCK)]
-
-
-def _weighted_mean(rows: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-    gate = torch.sigmoid(logits)
-    # logits far below zero underflow; where every gate of a coordinate does, no model is preferred
-    weight = gate.sum(dim=0)
-    if bool((weight == 0).any()):
-        gate = torch.where(weight == 0, torch.ones_like(gate), gate)
-        weight = gate.sum(dim=0)
-    return (gate * rows).sum(dim=0).div_(weight), weight
-
-
 def value_and_gradient(loss: Loss, parameters: Tensor) -> tuple[float, Tensor]:
-    """The loss at ``parameters`` [d] and its gradient [d]; a loss whose gradient is not is NaN."""
-    parameters = parameters.clone().requires_grad_()
-    with torch.enable_grad():
-        value = loss(parameters)
-        (gradient,) = torch.autograd.grad(value, parameters)
+    """The loss at ``parameters`` [d] and its gradient [d]; a loss whose gradient is not is NaN.
+
+    A :class:`skymask.objective.SampleLoss` knows both; any other is differentiated.
+    """
+    if isinstance(loss, SampleLoss):
+        value, gradient = loss.value_and_gradient(parameters)
+    else:
+        # shares its memory, which changes only once the gradient is known
+        parameters = parameters.detach().requires_grad_()
+        with torch.enable_grad():
+            value = loss(parameters)
+            (gradient,) = torch.autograd.grad(value, parameters)
     finite = bool(gradient.isfinite().all())
     return float(value.detach()) if finite else float("nan"), gradient

@@ -1,16 +1,29 @@
 """The models, by name.  A builder takes the shape of one sample and the number of classes."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from math import prod
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from skymask.contracts import describes, requires
+from skymask.pooled_convolution import PooledConvolution
 from skymask.seeds import derive
 
 Shape = tuple[int, ...]
 Builder = Callable[[Shape, int], nn.Module]
+
+
+class _Crop(nn.Module):
+    """The first rows and columns of images [N, C, H, W]."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__()
+        self.rows, self.columns = rows, columns
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images[..., : self.rows, : self.columns]
 
 
 @describes(layers=("1.weight", "1.bias"))
@@ -35,16 +48,13 @@ def mlp(shape: Shape, classes: int) -> nn.Module:
 def small_cnn(shape: Shape, classes: int) -> nn.Module:
     """Two padded 3 × 3 convolutions (8 and 16 channels), each pooled by 2, and a linear layer."""
     channels, height, width = shape
-    return nn.Sequential(
-        nn.Conv2d(channels, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(8, 16, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(16 * (height // 4) * (width // 4), classes),
-    )
+    layers = {
+        "0": PooledConvolution(channels, 8, padding=1),
+        "3": PooledConvolution(8, 16, padding=1),
+        "6": nn.Flatten(),
+        "7": nn.Linear(16 * (height // 4) * (width // 4), classes),
+    }
+    return nn.Sequential(OrderedDict(layers))
 
 
 @requires(
@@ -62,18 +72,17 @@ def cnn(shape: Shape, classes: int) -> nn.Module:
     """
     channels, height, width = shape
     rows, columns = ((height - 2) // 2 - 2) // 2, ((width - 2) // 2 - 2) // 2
-    return nn.Sequential(
-        nn.Conv2d(channels, 30, 3),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(30, 50, 3),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(50 * rows * columns, 100),
-        nn.ReLU(),
-        nn.Linear(100, classes),
-    )
+    layers = {
+        # the pools drop an odd last row: of 28 × 28 pixels only 26 × 26 ever reach the output
+        "crop": _Crop(4 * rows + 6, 4 * columns + 6),
+        "0": PooledConvolution(channels, 30),
+        "3": PooledConvolution(30, 50),
+        "6": nn.Flatten(),
+        "7": nn.Linear(50 * rows * columns, 100),
+        "8": nn.ReLU(),
+        "9": nn.Linear(100, classes),
+    }
+    return nn.Sequential(OrderedDict(layers))
 
 
 MODELS: dict[str, Builder] = {

@@ -1,15 +1,20 @@
 """Samples, and the loss of a model on them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from skymask.parameters import Layout
+from skymask.parallel import across
+from skymask.parameters import Layout, ResidentModel
 
 SoftmaxAxis = Literal["class", "batch"]
 
@@ -79,18 +84,102 @@ class FunctionalModel:
         logits: Tensor = functional_call(self.module, tensors, (laid_out(features),))
         return logits
 
-    def loss_on(self, samples: Samples) -> Loss:
+    def logits_of_each(self, rows: Iterable[Tensor], features: Tensor) -> list[Tensor]:
+        """The outputs [N, C] on ``features`` of the models with ``rows``, [d] each, as parameters.
+
+        Without gradients; on the CPU each of torch's threads takes a model after the other.
+        """
+        images, models = laid_out(features), _Models(self.module)
+
+        def outputs(row: Tensor) -> Tensor:
+            with torch.no_grad(), models.one(row) as model:
+                logits: Tensor = model.module(images)
+                return logits
+
+        return across(outputs, rows) if features.device.type == "cpu" else list(map(outputs, rows))
+
+    def loss_on(self, samples: Samples) -> "SampleLoss":
         """The mean cross-entropy on ``samples`` as a differentiable function of parameters [d]."""
-        layout, features = self.layout, laid_out(samples.features)
-
-        def loss(parameters: Tensor) -> Tensor:
-            logits = functional_call(self.module, layout.unflatten(parameters), (features,))
-            return cross_entropy(logits, samples.labels, self.softmax_axis)
-
-        return loss
+        return SampleLoss(self, samples)
 
 
-def root_loss(module: nn.Module, samples: Samples, softmax_axis: SoftmaxAxis = "class") -> Loss:
+class SampleLoss:
+    """The mean cross-entropy of a model on samples, a :data:`Loss`, and its gradient at once.
+
+    On the CPU the samples are shared out among torch's threads in parts that do not depend on how
+    many there are, unless the loss does not add up over them: normalised over the batch, as with
+    ``softmax_axis="batch"`` or batch normalisation.
+    """
+
+    # samples of a part, about
+    PART = 32
+
+    def __init__(self, model: FunctionalModel, samples: Samples) -> None:
+        self.model, self.samples = model, samples
+        self._layout, self._features = model.layout, laid_out(samples.features)
+        coupled = any(isinstance(part, _BatchNorm) for part in model.module.modules())
+        self._adds_up = model.softmax_axis == "class" and not coupled
+        self._models = _Models(model.module)
+
+    def __call__(self, parameters: Tensor) -> Tensor:
+        """The loss at ``parameters`` [d], a scalar in their graph."""
+        tensors = self._layout.unflatten(parameters)
+        logits = functional_call(self.model.module, tensors, (self._features,))
+        return cross_entropy(logits, self.samples.labels, self.model.softmax_axis)
+
+    def value_and_gradient(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss at ``parameters`` [d] and its gradient [d], without a graph."""
+        count, images = len(self.samples), self._features
+        parts = -(-count // self.PART) if self._adds_up and images.device.type == "cpu" else 1
+        if parts < 2:
+            parameters = parameters.detach().requires_grad_()
+            with torch.enable_grad():
+                value = self(parameters)
+                (gradient,) = torch.autograd.grad(value, parameters)
+            return value.detach(), gradient
+        cuts = [count * part // parts for part in range(parts + 1)]
+
+        def of_part(part: int) -> tuple[Tensor, Tensor]:
+            places = slice(cuts[part], cuts[part + 1])
+            share = (cuts[part + 1] - cuts[part]) / count
+            with torch.enable_grad(), self._models.one(parameters) as model:
+                model.gradient.zero_()
+                loss = share * cross_entropy(
+                    model.module(images[places]), self.samples.labels[places]
+                )
+                loss.backward()  # type: ignore[no-untyped-call]
+                return loss.detach(), model.gradient.clone()
+
+        values, gradients = zip(*across(of_part, range(parts)), strict=True)
+        total = gradients[0]
+        for gradient in gradients[1:]:
+            total.add_(gradient)
+        return torch.stack(values).sum(), total
+
+
+class _Models:
+    """Copies of a module, one for each thread that asks at the same time."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._free: SimpleQueue[ResidentModel] = SimpleQueue()
+
+    @contextmanager
+    def one(self, parameters: Tensor) -> Iterator[ResidentModel]:
+        """A copy of its own, with ``parameters`` [d]."""
+        try:
+            model = self._free.get_nowait()
+        except Empty:
+            model = ResidentModel(deepcopy(self._module).to(parameters))
+        with torch.no_grad():
+            model.vector.copy_(parameters)
+        yield model
+        self._free.put(model)
+
+
+def root_loss(
+    module: nn.Module, samples: Samples, softmax_axis: SoftmaxAxis = "class"
+) -> SampleLoss:
     """The loss of ``module`` on ``samples`` as a differentiable function of flat parameters [d]."""
     shape = tuple(samples.features.shape[1:])
     return FunctionalModel(module, shape, softmax_axis).loss_on(samples)

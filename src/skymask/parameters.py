@@ -5,6 +5,7 @@ the bridge: the order of ``named_parameters``, each tensor flattened row by row.
 """
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from math import prod
 
@@ -84,3 +85,7 @@ class ResidentModel:
             parameter.data = self.vector[start:end].view(parameter.shape)
             parameter.grad = self.gradient[start:end].view(parameter.shape)
             start = end
+
+    def copy(self) -> "ResidentModel":
+        """A model of its own, with the same parameters."""
+        return ResidentModel(deepcopy(self.module))

@@ -1,13 +1,21 @@
-"""Local training of clients: plain SGD on cross-entropy, one client after the other."""
+"""Local training of clients: plain SGD on cross-entropy."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from skymask.objective import Samples, SoftmaxAxis, cross_entropy, laid_out
+from skymask.parallel import across, single_threaded
 from skymask.parameters import ResidentModel
+from skymask.stacked_training import StackedModel, bytes_of_a_client, train_stacked
+
+# bytes of a client under which clients are stacked on the CPU; see docs/performance.md
+SMALL = 512 * 2**10
 
 
 @dataclass(frozen=True)
@@ -15,6 +23,10 @@ class LocalTraining:
     """How a client trains.
 
     ``gradient_clip`` clamps every gradient coordinate to ±c before each step, ``None`` does not.
+    ``precision="bfloat16"`` computes layers in bfloat16 where torch's autocast holds that safe;
+    parameters, gradients and steps stay float32.  ``batching`` says whether clients train one
+    after the other (``loop``) or many at once (``stacked``); ``auto`` stacks them on a GPU, and on
+    the CPU those that are so small that starting each operation is what costs.
     """
 
     local_epochs: int = 1
@@ -22,6 +34,8 @@ class LocalTraining:
     local_lr: float = 0.1
     gradient_clip: float | None = None
     softmax_axis: SoftmaxAxis = "class"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    batching: Literal["auto", "loop", "stacked"] = "auto"
 
 
 def train_client(
@@ -36,35 +50,85 @@ def train_client(
     ``local_epochs`` passes of SGD in batches of ``batch_size``, reshuffled by ``generator`` in
     each pass; the last partial batch counts.  A client without samples returns zeros.
     """
+    with single_threaded():
+        _descend(model, start, samples, settings, generator)
+        return model.vector - start
+
+
+def train_clients(
+    model: ResidentModel,
+    start: Tensor,
+    clients: Sequence[Samples],
+    settings: LocalTraining,
+    generators: Callable[[int], torch.Generator],
+) -> Tensor:
+    """Train every client from ``start`` [d]; return their updates [n, d] in the clients' order.
+
+    ``generators`` maps a client's index to the generator of its batch order.  On the CPU each of
+    torch's threads trains one client, or stack of clients, after the other; the bits of an update
+    do not depend on how many there are.
+    """
+    shape = tuple(clients[0].features.shape[1:]) if clients else ()
+    if clients and _stacked(model.module, shape, start.device.type, settings):
+        return train_stacked(
+            lambda: StackedModel(model.module, settings.softmax_axis, _autocast(start, settings)),
+            start,
+            clients,
+            generators,
+            epochs=settings.local_epochs,
+            batch_size=settings.batch_size,
+            learning_rate=settings.local_lr,
+            gradient_clip=settings.gradient_clip,
+            of_a_client=bytes_of_a_client(model.module, shape, settings.batch_size),
+        )
+    updates = start.new_empty(len(clients), len(start))
+    models: SimpleQueue[ResidentModel] = SimpleQueue()
+    for _ in range(min(torch.get_num_threads(), len(clients))):
+        models.put(model.copy())
+
+    def work(client: int) -> None:
+        own = models.get()
+        _descend(own, start, clients[client], settings, generators(client))
+        torch.sub(own.vector, start, out=updates[client])
+        models.put(own)
+
+    across(work, range(len(clients)))
+    return updates
+
+
+def _descend(
+    model: ResidentModel,
+    start: Tensor,
+    samples: Samples,
+    settings: LocalTraining,
+    generator: torch.Generator,
+) -> None:
     model.vector.copy_(start)
     for _ in range(settings.local_epochs):
         order = torch.randperm(len(samples), generator=generator).to(samples.labels.device)
         for batch in torch.split(order, settings.batch_size):
             if len(batch) == 0:
                 continue
-            logits = model.module(laid_out(samples.features[batch]))
             model.gradient.zero_()
-            cross_entropy(logits, samples.labels[batch], settings.softmax_axis).backward()  # type: ignore[no-untyped-call]
+            with _autocast(start, settings):
+                logits = model.module(laid_out(samples.features[batch]))
+                loss = cross_entropy(logits, samples.labels[batch], settings.softmax_axis)
+            loss.backward()  # type: ignore[no-untyped-call]
             if settings.gradient_clip is not None:
                 model.gradient.clamp_(-settings.gradient_clip, settings.gradient_clip)
             model.vector.sub_(model.gradient, alpha=settings.local_lr)
-    return model.vector - start
 
 
-def train_clients(
-    model: ResidentModel,
-    start: Tensor,
-    clients: Iterable[Samples],
-    settings: LocalTraining,
-    generators: Callable[[int], torch.Generator],
-) -> Tensor:
-    """Train every client from ``start`` [d]; return their updates [n, d] in the clients' order.
+def _stacked(
+    module: nn.Module, shape: tuple[int, ...], device: str, settings: LocalTraining
+) -> bool:
+    if settings.batching != "auto":
+        return settings.batching == "stacked"
+    return device == "cuda" or bytes_of_a_client(module, shape, settings.batch_size) < SMALL
 
-    ``generators`` maps a client's index to the generator of its batch order.
-    """
-    return torch.stack(
-        [
-            train_client(model, start, samples, settings, generators(client))
-            for client, samples in enumerate(clients)
-        ]
-    )
+
+def _autocast(start: Tensor, settings: LocalTraining) -> AbstractContextManager[None]:
+    if settings.precision == "float32":
+        return nullcontext()
+    # weights change in every step: a copy kept from the step before would be stale
+    return torch.autocast(start.device.type, torch.bfloat16, cache_enabled=False)

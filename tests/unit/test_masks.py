@@ -9,7 +9,7 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.testing import assert_close
 
-from skymask import masks, models
+from skymask import mask_steps, masks, models
 from skymask.objective import Samples, root_loss
 from skymask.parameters import Layout
 
@@ -83,7 +83,8 @@ def test_closed_gradient_is_that_of_autograd_on_a_convolutional_model(learning_r
 
 
 @pytest.mark.parametrize(
-    "width", [1, masks.BLOCK - 1, masks.BLOCK, masks.BLOCK + 1, 2 * masks.BLOCK + 3]
+    "width",
+    [1, mask_steps.BLOCK - 1, mask_steps.BLOCK, mask_steps.BLOCK + 1, 2 * mask_steps.BLOCK + 3],
 )
 def test_blocks_make_no_difference(width):
     rows, loss = problem(4, width, torch.float64)
@@ -96,7 +97,7 @@ def test_many_small_blocks_make_no_difference(monkeypatch):
     rows, loss = problem(5, 100, torch.float64)
     whole = masks.learn(rows, loss)
     masked, weight = masks.combine(rows, whole)
-    monkeypatch.setattr(masks, "BLOCK", 16)
+    monkeypatch.setattr(mask_steps, "BLOCK", 16)
     assert_close(masks.learn(rows, loss), whole, rtol=0, atol=1e-6)
     assert_close(masks.combine(rows, whole), (masked, weight))
     gate = torch.sigmoid(whole)
@@ -198,3 +199,61 @@ def test_threshold_is_applied_to_the_gate():
 def test_models_must_be_a_matrix():
     with pytest.raises(ValueError, match=r"matrix \[m, d\], not of shape \(3,\)"):
         masks.learn(torch.zeros(3), lambda w: w.sum())
+
+
+@pytest.mark.parametrize("precision", [torch.float64, torch.float32])
+def test_differences_from_an_origin_are_learned_as_the_models_are(precision):
+    rows, loss = problem(5, 300, precision)
+    origin = rows.mean(dim=0) + 1
+    options = {"learning_rate": 1e7, "clamp": 1e-7, "steps": 8}
+    theta = masks.learn(rows - origin, loss, origin=origin, **options)
+    expected = masks.learn(rows, loss, **options)
+    assert (expected - 1).abs().max() > 1
+    assert_close(theta, expected, rtol=0, atol=1e-6 if precision == torch.float64 else 1e-2)
+
+
+def test_loss_and_gradient_of_samples_are_those_of_the_whole():
+    source = torch.Generator().manual_seed(1)
+    module = models.build("small_cnn", (1, 8, 8), 10, seed=0).double()
+    vector = Layout.of(module).flatten(dict(module.named_parameters())).detach()
+    for count in (1, 32, 33, 101):
+        features = torch.rand(count, 1, 8, 8, generator=source, dtype=torch.float64)
+        labels = torch.randint(0, 10, (count,), generator=source)
+        loss = root_loss(module, Samples(features, labels))
+        value, gradient = masks.value_and_gradient(loss, vector)
+        whole = masks.value_and_gradient(lambda w, loss=loss: loss(w), vector)
+        assert_close(value, whole[0])
+        assert_close(gradient, whole[1])
+
+
+def test_a_loss_over_the_batch_is_not_cut_into_parts():
+    source = torch.Generator().manual_seed(1)
+    features = torch.rand(80, 1, 8, 8, generator=source)
+    labels = torch.randint(0, 10, (80,), generator=source)
+    coupled = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(64, 10), torch.nn.BatchNorm1d(10)
+    )
+    for module, axis in [(coupled, "class"), (models.build("mlp", (1, 8, 8), 10, 0), "batch")]:
+        vector = Layout.of(module).flatten(dict(module.named_parameters())).detach()
+        loss = root_loss(module, Samples(features, labels), axis)
+        value, gradient = masks.value_and_gradient(loss, vector)
+        whole = masks.value_and_gradient(lambda w, loss=loss: loss(w), vector)
+        assert value == whole[0]
+        assert_close(gradient, whole[1])
+
+
+def test_bits_of_a_gradient_do_not_depend_on_the_number_of_threads():
+    source = torch.Generator().manual_seed(1)
+    module = models.build("small_cnn", (1, 8, 8), 10, seed=0)
+    vector = Layout.of(module).flatten(dict(module.named_parameters())).detach()
+    features = torch.rand(100, 1, 8, 8, generator=source)
+    labels = torch.randint(0, 10, (100,), generator=source)
+    loss = root_loss(module, Samples(features, labels))
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(masks.value_and_gradient(loss, vector))
+    finally:
+        torch.set_num_threads(before)
+    assert all(value == found[0][0] and g.equal(found[0][1]) for value, g in found)

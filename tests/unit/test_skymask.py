@@ -79,6 +79,19 @@ def test_poisoned_clients_are_rejected_and_benign_ones_kept(seed, attack, cluste
     assert_close(outcome.weights, (~flags) / float(CLIENTS - MALICIOUS))
 
 
+@pytest.mark.parametrize("attack", [opposed, min_max])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_verdicts_are_the_same_with_masks_learned_from_bfloat16(seed, attack):
+    updates, flags, start, loss, server = honest_round(seed)
+    attacked = attack(updates, flags)
+    exact = skymask(attacked, start, loss, server)
+    coarse = skymask(attacked, start, loss, server, mask_precision="bfloat16")
+    assert coarse.accepted.equal(exact.accepted)
+    assert not coarse.coordinates.equal(exact.coordinates)
+    # the aggregate is of the updates themselves
+    assert coarse.update.equal(exact.update)
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_without_an_attack_auto_accepts_everybody(seed):
     updates, _, start, loss, server = honest_round(seed)

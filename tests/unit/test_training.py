@@ -1,10 +1,14 @@
 """Local training against plain SGD as PyTorch writes it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 from torch.testing import assert_close
 
+from skymask import stacked_training, training
 from skymask.models import build
 from skymask.objective import Samples
 from skymask.parameters import ResidentModel
@@ -118,7 +122,7 @@ def test_batch_order_is_that_of_the_generator():
 
 def test_clients_do_not_influence_each_other():
     parties = [samples(20, 1), samples(7, 2), samples(0), samples(33, 3)]
-    start, settings = resident(seed=3).vector.clone(), LocalTraining(1, 8, 0.3)
+    start, settings = resident(seed=3).vector.clone(), LocalTraining(1, 8, 0.3, batching="loop")
 
     def source(client):
         return generator(0, "batches", client)
@@ -136,3 +140,124 @@ def test_the_model_may_itself_hold_the_starting_point():
     first = train_client(model, start, data, LocalTraining(), generator(0, "x"))
     again = train_client(model, start, data, LocalTraining(), generator(0, "x"))
     assert again.equal(first)
+
+
+RAGGED = [20, 7, 0, 33, 16, 1, 8]
+
+NORMALISED = nn.Sequential(
+    nn.Conv2d(1, 4, 3),
+    nn.BatchNorm2d(4, track_running_stats=False),
+    nn.ReLU(),
+    nn.Flatten(),
+    nn.Linear(144, 10),
+    nn.BatchNorm1d(10, affine=False, track_running_stats=False),
+).double()
+
+
+def double_precision(count, seed):
+    held = samples(count, seed)
+    return Samples(held.features.double(), held.labels)
+
+
+@pytest.mark.parametrize("memory", [1, 10**5, 10**9])
+@pytest.mark.parametrize("clip", [None, 1e-2])
+@pytest.mark.parametrize("axis", ["class", "batch"])
+@pytest.mark.parametrize("name", ["mlp", "small_cnn", "normalised"])
+def test_stacked_clients_train_as_those_one_after_the_other(name, axis, clip, memory, monkeypatch):
+    monkeypatch.setitem(stacked_training.MEMORY, "cpu", memory)
+    module = NORMALISED if name == "normalised" else build(name, SHAPE, 10, 3).double()
+    model = ResidentModel(module)
+    start = model.vector.clone()
+    # a batch of one sample has no variance
+    counts = [count for count in RAGGED if name != "normalised" or count % 8 != 1]
+    parties = [double_precision(count, seed) for seed, count in enumerate(counts)]
+    settings = LocalTraining(2, 8, 0.3, clip, axis)
+
+    def updates(batching):
+        wanted = replace(settings, batching=batching)
+        return train_clients(model, start, parties, wanted, lambda c: generator(0, "batches", c))
+
+    loop = updates("loop")
+    # normalised over the batch, a single sample has nothing to learn
+    least = 1 if axis == "class" else 2
+    assert [bool(row.any()) for row in loop] == [count >= least for count in counts]
+    assert_close(updates("stacked"), loop, rtol=1e-7, atol=1e-9)
+
+
+def test_a_client_that_has_finished_does_not_move():
+    parties = [samples(count, count) for count in (5, 80)]
+    start = resident(seed=3).vector.clone()
+    settings = LocalTraining(1, 8, 0.3, batching="stacked")
+
+    def updates(held):
+        return train_clients(resident(), start, held, settings, lambda c: generator(0, "x"))
+
+    both, alone = updates(parties), updates(parties[:1])
+    assert_close(both[0], alone[0], rtol=1e-6, atol=1e-8)
+    assert both[1].norm() > 1.2 * both[0].norm()
+
+
+@pytest.mark.parametrize("batching", ["loop", "stacked"])
+@pytest.mark.parametrize("name", ["mlp", "small_cnn"])
+def test_bits_do_not_depend_on_the_number_of_threads(name, batching, monkeypatch):
+    monkeypatch.setitem(stacked_training.MEMORY, "cpu", 10**6)
+    parties = [samples(count, seed) for seed, count in enumerate(RAGGED)]
+    start = resident(name, seed=3).vector.clone()
+    settings = LocalTraining(2, 8, 0.3, 1e-2, batching=batching)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(
+                train_clients(
+                    resident(name), start, parties, settings, lambda c: generator(0, "x", c)
+                )
+            )
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert found[1].equal(found[0])
+    assert found[2].equal(found[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "stacked"),
+    [("small_cnn", SHAPE, True), ("mlp", SHAPE, True), ("cnn", (1, 28, 28), False)],
+)
+def test_small_clients_are_stacked_on_the_cpu_and_all_on_a_gpu(name, shape, stacked):
+    module, settings = build(name, shape, 10, 0), LocalTraining()
+    assert training._stacked(module, shape, "cpu", settings) is stacked
+    assert training._stacked(module, shape, "cuda", settings)
+    assert not training._stacked(module, shape, "cuda", replace(settings, batching="loop"))
+
+
+@pytest.mark.parametrize("batching", ["loop", "stacked"])
+def test_bfloat16_is_close_but_another_number(batching):
+    parties = [samples(40, 1), samples(30, 2)]
+    start = resident("small_cnn", seed=3).vector.clone()
+
+    def updates(precision):
+        settings = LocalTraining(1, 8, 0.1, precision=precision, batching=batching)
+        model = resident("small_cnn")
+        return train_clients(model, start, parties, settings, lambda c: generator(0, "x", c))
+
+    exact, coarse = updates("float32"), updates("bfloat16")
+    assert coarse.dtype == torch.float32
+    assert 1e-6 < (coarse - exact).norm() / exact.norm() < 0.1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+@pytest.mark.parametrize("batching", ["loop", "stacked"])
+@pytest.mark.parametrize("name", ["mlp", "small_cnn"])
+def test_a_gpu_trains_as_the_cpu_does(name, batching):
+    parties = [samples(count, seed) for seed, count in enumerate(RAGGED)]
+    start = resident(name, seed=3).vector.clone()
+    settings = LocalTraining(1, 8, 0.1, 1e-2, batching=batching)
+
+    def updates(device):
+        model = ResidentModel(build(name, SHAPE, 10, 0).to(device))
+        held = [Samples(p.features.to(device), p.labels.to(device)) for p in parties]
+        source = lambda client: generator(0, "x", client)  # noqa: E731
+        return train_clients(model, start.to(device), held, settings, source).cpu()
+
+    assert_close(updates("cuda"), updates("cpu"), rtol=1e-3, atol=1e-4)

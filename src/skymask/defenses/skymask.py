@@ -33,12 +33,14 @@ def skymask(
     mask_lr: float = 1e7,
     mask_clamp: float = 1e-7,
     mask_steps: int = 20,
+    mask_precision: Literal["float32", "bfloat16"] = "float32",
 ) -> Aggregation:
     """Learn a mask per model on the root data, cluster the masks, keep the server's cluster.
 
     1. W_i = w + Δ_i for the n clients and W_0 = w + Δ_0 for the server, [n + 1, d].
     2. θ = ``masks.learn`` with rate γ = ``mask_lr``, clamp ``mask_clamp`` and up to ``mask_steps``
-       steps on ``loss``.
+       steps on ``loss``.  With ``mask_precision="bfloat16"`` the Δ_i are kept in 16 bits there,
+       which takes two thirds of the memory; docs/performance.md says what it does to verdicts.
     3. Binarise σ(θ) > ``threshold``, project to two principal components, fit two Gaussians.
     4. Accept the clients in the server's cluster; the update is the mean of their Δ.
 
@@ -62,9 +64,13 @@ def skymask(
     """
     if server_update is None:
         server_update = _descent(updates, global_parameters, loss)
-    models = torch.cat([updates, server_update[None].to(updates)]) + global_parameters
+    moves = torch.cat([updates, server_update[None].to(updates)])
+    if mask_precision == "bfloat16":
+        moves = moves.bfloat16()
     settings = {"learning_rate": mask_lr, "clamp": mask_clamp, "steps": mask_steps}
-    usable, theta = _learn(models, loss, settings)
+    usable, theta = _learn(moves, loss, {**settings, "origin": global_parameters})
+    rows = len(moves)
+    del moves
     scores = torch.zeros(len(updates), dtype=torch.float64, device=updates.device)
     if not bool(usable[-1]):
         return mean_of(updates, scores > 0.5, scores=scores, state=state)
@@ -79,7 +85,7 @@ def skymask(
         averages, state = _remembered(now, numbers[accepted], state or {})
     posterior = verdicts.verdict(binary, averages, always_two=clusters == 2)
     scores[accepted] = torch.from_numpy(posterior).to(updates.device)
-    coordinates = found.new_full((len(models), 2), float("nan"))
+    coordinates = found.new_full((rows, 2), float("nan"))
     coordinates[usable] = found
     # a mask for each client, or none at all
     shown = binary.bool() if bool(usable.all()) else None
@@ -88,19 +94,20 @@ def skymask(
     )
 
 
-def _learn(models: Tensor, loss: Loss, settings: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """The rows of ``models`` [m, d] that masks can be learned for, bool [m], and their masks.
+def _learn(moves: Tensor, loss: Loss, settings: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """The rows of ``moves`` [m, d], W_i − w, that masks can be learned for, bool [m], and those θ.
 
     One huge model makes the masked model's loss infinite, and nothing would be learned; then the
     models whose own loss is not finite are left out.
     """
     losses: list[float] = []
-    usable = torch.ones(len(models), dtype=torch.bool, device=models.device)
-    theta = masks.learn(models, loss, **settings, on_step=lambda _, value: losses.append(value))
+    usable = torch.ones(len(moves), dtype=torch.bool, device=moves.device)
+    theta = masks.learn(moves, loss, **settings, on_step=lambda _, value: losses.append(value))
     if not math.isfinite(losses[0]):
+        models = (settings["origin"] + move for move in moves)
         own = [masks.value_and_gradient(loss, model)[0] for model in models]
-        usable = torch.tensor([math.isfinite(value) for value in own], device=models.device)
-        theta = masks.learn(models[usable], loss, **settings)
+        usable = torch.tensor([math.isfinite(value) for value in own], device=moves.device)
+        theta = masks.learn(moves[usable], loss, **settings)
     return usable, theta
 
 

@@ -1,0 +1,66 @@
+"""All benchmarks, or some: `make bench`, or
+
+    python benchmarks/run.py --only training masks --out results/bench
+
+Each module ``speed_TOPIC.py`` beside this file has a function ``cases(device)`` that yields
+:class:`measure.Case`.  Writes OUT.parquet and OUT.md.  Without a GPU its rows stand in the table as
+not measured.
+"""
+
+import argparse
+import gc
+import importlib
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from measure import Row, in_markdown, machine, measure
+
+TOPICS = ("training", "masks", "aggregation", "artifacts", "processes")
+
+SCHEMA = pa.schema(
+    [
+        *[pa.field(name, pa.string()) for name in ("device", "topic", "setting")],
+        *[pa.field(name, pa.string()) for name in ("contender", "baseline")],
+        pa.field("repeats", pa.int32()),
+        *[pa.field(f"seconds_{part}", pa.float64()) for part in ("min", "median", "max")],
+        *[pa.field(f"ratio_{part}", pa.float64()) for part in ("min", "median", "max")],
+        pa.field("target", pa.float64()),
+        pa.field("note", pa.string()),
+    ]
+)
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=TOPICS, default=TOPICS)
+    parser.add_argument("--device", nargs="+", default=["cpu", "cuda"])
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, default=Path("results/bench"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    rows: list[Row] = []
+    for topic in arguments.only:
+        module = importlib.import_module(f"speed_{topic}")
+        for device in arguments.device:
+            for case in module.cases(device):
+                measured = measure(case, device)
+                rows += measured
+                for row in measured:
+                    shown = row["ratio_median"] or float("nan")
+                    print(f"{row['device']:5} {case.setting}: {row['contender']} {shown:.2f}")
+                gc.collect()
+    facts = machine(arguments.threads)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    table = table.replace_schema_metadata({"machine": json.dumps(facts)})
+    pq.write_table(table, arguments.out.with_suffix(".parquet"))
+    text = "\n".join(in_markdown(rows, facts)) + "\n"
+    arguments.out.with_suffix(".md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

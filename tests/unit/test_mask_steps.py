@@ -1,0 +1,194 @@
+"""The compiled steps of mask learning against the one that is written with torch's operations."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from skymask import mask_kernel, mask_steps, masks, parallel
+
+WIDTHS = [1, 15, mask_kernel.TILE, mask_kernel.TILE + 1, 33 * mask_kernel.TILE + 7]
+RATE, CLAMP = 3e6, 1e-7
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+
+
+def situation(size, width, dtype=torch.float32, seed=0):
+    """W, θ in the midst of learning, w̃, its denominator and a gradient."""
+    source = torch.Generator().manual_seed(seed)
+    rows = torch.randn(size, width, generator=source).to(dtype)
+    theta = 3 * torch.randn(size, width, generator=source)
+    gradient = 1e-6 * torch.randn(width, generator=source)
+    gate = torch.sigmoid(theta)
+    weight = gate.sum(dim=0)
+    return rows, theta, (gate * rows).sum(dim=0) / weight, weight, gradient
+
+
+def steps_of(kind, rows, others, count=3, monkeypatch=None):
+    theta, masked, weight, gradient = (tensor.clone() for tensor in others)
+    monkeypatch.setattr(mask_steps, "kind_of", lambda _: kind)
+    step = mask_steps.stepper(rows)
+    for _ in range(count):
+        step(theta, masked, weight, gradient, RATE, CLAMP)
+    return theta, masked, weight
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("size", [1, 2, 37])
+def test_the_compiled_step_is_that_of_torch(size, width, dtype, monkeypatch):
+    rows, *others = situation(size, width, dtype)
+    ours = steps_of("numba", rows, others, monkeypatch=monkeypatch)
+    reference = steps_of("torch", rows, others, monkeypatch=monkeypatch)
+    assert not ours[0].equal(others[0]) or size == 1
+    for one, other in zip(ours, reference, strict=True):
+        assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_float32_on_the_cpu_is_compiled_and_the_rest_is_not():
+    assert mask_steps.kind_of(torch.zeros(2, 3)) == "numba"
+    assert mask_steps.kind_of(torch.zeros(2, 3, dtype=torch.bfloat16)) == "numba"
+    assert mask_steps.kind_of(torch.zeros(2, 3, dtype=torch.float64)) == "torch"
+
+
+def test_without_the_compilers_torch_steps_in(monkeypatch):
+    monkeypatch.setattr(mask_steps, "installed", lambda _: False)
+    assert mask_steps.kind_of(torch.zeros(2, 3)) == "torch"
+
+
+def test_sigmoid_is_right_to_a_few_units_in_the_last_place():
+    logits = torch.linspace(-80, 80, 20_001)[None]
+    masked, weight = masks.combine(torch.ones_like(logits), logits)
+    exact = torch.sigmoid(logits[0].double())
+    near = logits[0].abs() < 8
+    error = (weight.double() / exact - 1).abs()
+    assert error[near].max() < 1e-6
+    assert error.max() < 1e-5
+    assert masked.eq(1).all()
+
+
+@pytest.mark.parametrize("kind", ["numba", "torch"])
+def test_bits_do_not_depend_on_the_number_of_threads(kind, monkeypatch):
+    rows, *others = situation(5, 3 * 32 * mask_kernel.TILE + 11)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(steps_of(kind, rows, others, monkeypatch=monkeypatch))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(one.equal(two) for one, two in zip(found[0], other, strict=True))
+
+
+def test_bfloat16_models_are_learned_as_their_float32_copies_are():
+    rows = situation(4, 900)[0].bfloat16()
+
+    def loss(w):
+        return ((w - rows[0].float()) ** 2).sum() * 1e-4
+
+    theta = masks.learn(rows, loss, steps=12)
+    assert theta.dtype == torch.float32
+    assert_close(theta, masks.learn(rows.float(), loss, steps=12), rtol=0, atol=1e-4)
+    assert masks.binarise(theta)[0].all()
+
+
+MEMORY = """
+import resource, torch
+from skymask import masks
+
+torch.set_num_threads(1)
+size, width = 40, 1_000_000
+rows = torch.randn(size, width)
+
+def loss(w):
+    return w.square().sum()
+
+masks.learn(rows[:2, :300].clone(), loss, steps=2)
+with open("/proc/self/statm") as file:
+    before = int(file.read().split()[1]) * resource.getpagesize() // 1024
+masks.learn(rows, loss, steps=3)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print((after - before) * 1024 / (4 * width))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory in use is read from /proc")
+def test_memory_is_that_of_the_masks_and_a_few_vectors():
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    output = subprocess.run(
+        [sys.executable, "-c", MEMORY], env=environment, check=True, capture_output=True, text=True
+    )
+    vectors = float(output.stdout)
+    # θ is 40 of them; w̃, its denominator, g, and half a dozen for the loss itself
+    assert 39 < vectors < 52
+
+
+def test_pieces_of_work_keep_their_order_and_torch_its_threads():
+    before = torch.get_num_threads()
+    seen = parallel.across(lambda number: (number, torch.get_num_threads()), range(7))
+    assert seen == [(number, 1) for number in range(7)]
+    assert torch.get_num_threads() == before
+
+
+def test_an_error_in_a_piece_of_work_is_raised():
+    before = torch.get_num_threads()
+
+    def work(number):
+        if number == 2:
+            raise ValueError("the third")
+        return number
+
+    with pytest.raises(ValueError, match="the third"):
+        parallel.across(work, range(5))
+    assert torch.get_num_threads() == before
+
+
+INTERPRETED = """
+import torch
+from skymask import mask_kernel_triton, mask_steps
+
+source = torch.Generator().manual_seed(0)
+full, half = torch.float32, torch.bfloat16
+for size, width, dtype in [(3, 300, full), (5, 128, half), (1, 7, full)]:
+    rows = torch.randn(size, width, generator=source).to(dtype)
+    theta = 3 * torch.randn(size, width, generator=source)
+    gradient = 1e-6 * torch.randn(width, generator=source)
+    weight = torch.sigmoid(theta).sum(dim=0)
+    masked = (torch.sigmoid(theta) * rows).sum(dim=0) / weight
+    theta[:, 0] = -1000.0
+    ours = [theta.clone(), masked.clone(), weight.clone()]
+    reference = [theta.clone(), masked.clone(), weight.clone()]
+    step = mask_steps.by_torch(rows)
+    for _ in range(3):
+        mask_kernel_triton.step(rows, *ours, gradient, 3e6, 1e-7)
+        step(*reference, gradient, 3e6, 1e-7)
+    assert not reference[0].equal(theta) or size == 1
+    for one, other in zip(ours, reference):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+"""
+
+
+def test_the_kernel_for_gpus_is_right_where_triton_interprets_it():
+    pytest.importorskip("triton", reason="Triton is not installed: it comes with torch for CUDA")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "TRITON_INTERPRET": "1",
+    }
+    subprocess.run([sys.executable, "-c", INTERPRETED], env=environment, check=True)
+
+
+@needs_gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("width", [1, 127, 128, 100_003])
+def test_the_kernel_for_gpus_is_right(width, dtype, monkeypatch):
+    rows, *others = (tensor.cuda() for tensor in situation(21, width, dtype))
+    assert mask_steps.kind_of(rows) == "triton"
+    ours = steps_of("triton", rows, others, monkeypatch=monkeypatch)
+    reference = steps_of("torch", rows, others, monkeypatch=monkeypatch)
+    for one, other in zip(ours, reference, strict=True):
+        assert_close(one, other, rtol=1e-5, atol=1e-5)
