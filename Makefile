@@ -1,6 +1,7 @@
 # make run    set up, run a study (STUDY=config/studies/NAME.yaml for another), show its tables
 # make test   set up, run all tests
 # make lint   set up, check style and types
+# make bench  set up, time the package beside what else one would use (minutes; a quiet machine)
 # make clean  remove the environment and caches; results stay
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ CORES ?= all
 STUDY ?= config/config.yaml
 BIN := .venv/bin
 
-.PHONY: run test lint format clean
+.PHONY: run test lint format bench clean
 
 run: .venv/run.stamp
 	@SKYMASK_SUMMARY=later $(BIN)/snakemake --cores $(CORES) --configfile $(STUDY)
@@ -28,6 +29,10 @@ format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakefmt Snakefile workflow/rules
+
+bench: .venv/dev.stamp
+	THP_MEM_ALLOC_ENABLE=1 $(BIN)/python benchmarks/run.py --out results/bench/bench
+	@echo "see results/bench/bench.md"
 
 .venv/run.stamp: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "skymask needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ...")'

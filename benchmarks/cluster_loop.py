@@ -17,7 +17,8 @@ from cluster_study import SETTINGS, experiment, federation
 
 from skymask.contracts import RequirementError
 from skymask.experiment import Experiment, Method
-from skymask.rounds.loop import Progress, run_span
+from skymask.rounds.loop import run_span
+from skymask.rounds.progress import Progress
 
 
 def carry(run: Experiment, rounds: int) -> tuple[np.ndarray, np.ndarray, float]:

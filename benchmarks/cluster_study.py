@@ -90,6 +90,7 @@ def experiment(
         batch_size=32,
         local_lr=0.5,
         softmax_axis="class",
+        training_precision="float32",
         evaluate_every=1,
         data_seed=seed,
         training_seed=seed,

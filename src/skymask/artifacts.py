@@ -7,7 +7,8 @@ packages that wrote it.  A file that is truncated, foreign or stale is an error,
 
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from skymask.columns import table as columns_table
 from skymask.experiment import SCHEMA_VERSION
 from skymask.files import atomic
 
@@ -81,8 +83,13 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("model_updated", pa.bool_(), "false where the global model stayed as it was"),
     ),
     "timings": _schema(
-        ("round", pa.int32(), "round, from 1"),
-        ("stage", pa.string(), "train, attack, aggregate or evaluate"),
+        ("round", pa.int32(), "round, from 1; of a job's start, read, write and other: its last"),
+        (
+            "stage",
+            pa.string(),
+            "train, attack, aggregate or evaluate; of a job of many rounds also start (of the "
+            "process, with its imports), read, write, and other: the rest of its time",
+        ),
         ("seconds", pa.float64(), "wall-clock seconds"),
         ("device", pa.string(), "where it ran"),
         (
@@ -116,6 +123,26 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 
 
+RAW = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+"""How tensors are written that the next job reads: as fast as it goes."""
+
+
+def packed(layers: Iterable[str]) -> dict[str, Any]:
+    """How tensors are written that are kept: zstd, the four bytes of a float32 in four streams.
+
+    Updates are no noise: clients have weights that never move, and their signs and exponents are
+    alike.  What that saves and costs is measured in benchmarks/speed_artifacts.py.
+    """
+    return {
+        "compression": "zstd",
+        "compression_level": 1,
+        "use_byte_stream_split": [f"{layer}.list.element" for layer in layers],
+        "use_dictionary": False,
+        # so that a reader who wants one round finds its row group
+        "write_statistics": ["round"],
+    }
+
+
 @cache
 def _versions() -> str:
     found = {"python": platform.python_version()}
@@ -127,28 +154,44 @@ def _versions() -> str:
     return json.dumps(found, sort_keys=True)
 
 
-def write_table(path: Path, kind: str, spec: str, table: pa.Table, **options: Any) -> None:
-    """Write ``table`` as the artifact ``kind`` of ``spec``; ``options`` go to Parquet's writer."""
+def _marked(schema: pa.Schema, kind: str, spec: str) -> pa.Schema:
     marks = {
         "skymask.artifact": kind,
         "skymask.schema_version": str(SCHEMA_VERSION),
         "skymask.spec": spec,
         "skymask.versions": _versions(),
     }
-    kept = {k: v for k, v in (table.schema.metadata or {}).items() if k.startswith(b"skymask")}
+    kept = {k: v for k, v in (schema.metadata or {}).items() if k.startswith(b"skymask")}
+    return schema.with_metadata({**kept, **marks})
+
+
+def write_table(path: Path, kind: str, spec: str, table: pa.Table, **options: Any) -> None:
+    """Write ``table`` as the artifact ``kind`` of ``spec``; ``options`` go to Parquet's writer."""
+    marked = table.replace_schema_metadata(_marked(table.schema, kind, spec).metadata)
     with atomic(path) as temporary:
-        pq.write_table(table.replace_schema_metadata({**kept, **marks}), temporary, **options)
+        pq.write_table(marked, temporary, **options)
 
 
-def read_table(path: Path, kind: str, spec: str, columns: list[str] | None = None) -> pa.Table:
-    """Read the artifact ``kind`` of ``spec``.
+@contextmanager
+def row_groups(
+    path: Path, kind: str, spec: str, schema: pa.Schema, **options: Any
+) -> Iterator[Callable[[pa.Table], None]]:
+    """Write an artifact table by table, each a row group; the file appears when the block succeeds.
 
-    Raises ArtifactError when the file is missing, truncated, not Parquet, of another kind or
-    version, or of another specification.
+    Yields the function that takes the tables, all of ``schema``.
     """
+    marked = _marked(schema, kind, spec)
+    with atomic(path) as temporary, pq.ParquetWriter(temporary, marked, **options) as writer:
+        yield lambda table: writer.write_table(table.replace_schema_metadata(marked.metadata))
+
+
+@contextmanager
+def _opened(path: Path, kind: str, spec: str) -> Iterator[pq.ParquetFile]:
+    """The artifact ``kind`` of ``spec``.  Raises ArtifactError, also while it is read."""
     try:
         with pq.ParquetFile(path) as file:
-            table = file.read(columns)
+            _check_marks(path, file.schema_arrow.metadata or {}, kind, spec)
+            yield file
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} is missing: run snakemake again to make it") from error
     except (pa.ArrowException, OSError) as error:
@@ -156,10 +199,10 @@ def read_table(path: Path, kind: str, spec: str, columns: list[str] | None = Non
             f"{path} cannot be read ({error}): it is truncated or not Parquet. "
             "Delete it and run snakemake again"
         ) from error
-    marks = {
-        k.decode(errors="replace"): v.decode(errors="replace")
-        for k, v in (table.schema.metadata or {}).items()
-    }
+
+
+def _check_marks(path: Path, found: Mapping[bytes, bytes], kind: str, spec: str) -> None:
+    marks = {k.decode(errors="replace"): v.decode(errors="replace") for k, v in found.items()}
     wanted = {
         "skymask.artifact": kind,
         "skymask.schema_version": str(SCHEMA_VERSION),
@@ -171,13 +214,36 @@ def read_table(path: Path, kind: str, spec: str, columns: list[str] | None = Non
                 f"{path} says {mark} = {marks.get(mark, 'nothing')} where {value} is needed: it is "
                 "foreign or stale. Delete it and run snakemake again"
             )
-    return table
+
+
+def read_table(path: Path, kind: str, spec: str, columns: list[str] | None = None) -> pa.Table:
+    """Read the artifact ``kind`` of ``spec``, or some of its columns: the bytes of these alone.
+
+    Raises ArtifactError when the file is missing, truncated, not Parquet, of another kind or
+    version, or of another specification.
+    """
+    with _opened(path, kind, spec) as file:
+        return file.read(columns)
+
+
+def read_schema(path: Path, kind: str, spec: str) -> pa.Schema:
+    """The columns of an artifact, without its rows.  Raises ArtifactError."""
+    with _opened(path, kind, spec) as file:
+        return file.schema_arrow
+
+
+def read_row_groups(path: Path, kind: str, spec: str) -> Iterator[pa.Table]:
+    """An artifact piece by piece, as ``row_groups`` wrote it.  Raises ArtifactError."""
+    with _opened(path, kind, spec) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group)
 
 
 def write_rows(path: Path, kind: str, spec: str, rows: Iterable[dict[str, Any]]) -> None:
     """Write rows (dicts; a missing key is null) under the schema of ``kind``."""
-    table = pa.Table.from_pylist(list(rows), schema=SCHEMAS[kind])
-    write_table(path, kind, spec, table, compression="zstd")
+    schema, rows = SCHEMAS[kind], list(rows)
+    columns = [[row.get(name) for row in rows] for name in schema.names]
+    write_table(path, kind, spec, columns_table(columns, schema), compression="zstd")
 
 
 def read_rows(path: Path, kind: str, spec: str) -> pa.Table:
@@ -198,3 +264,17 @@ def collect_rows(paths: Iterable[Path], target: Path, kind: str, spec: str) -> N
     # -1, the server, sorts first; both grains agree, since the order is the columns' alone
     ordered = table.sort_by(keys).combine_chunks().cast(SCHEMAS[kind])
     write_table(target, kind, spec, ordered, compression="zstd")
+
+
+def collect_updates(paths: Iterable[Path], target: Path, spec: str) -> None:
+    """Join files of kept updates, in their order, a row group at a time.
+
+    Raises ArtifactError for a file that is not what it should be.
+    """
+    paths = list(paths)
+    schema = read_schema(paths[0], "updates", spec)
+    layers = [name for name in schema.names if pa.types.is_fixed_size_list(schema.field(name).type)]
+    with row_groups(target, "updates", spec, schema, **packed(layers)) as write:
+        for path in paths:
+            for table in read_row_groups(path, "updates", spec):
+                write(table)

@@ -6,21 +6,27 @@ from pathlib import Path
 
 import yaml
 
-from skymask import summary
+from skymask import summary, timings
+
+COMMANDS = {
+    "summary": (summary.text, "print the tables of a study and where its files lie"),
+    "timings": (timings.text, "print what the wall time of a study's jobs went to"),
+}
+"""A function of a study's name and the results folder, and what it does."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(prog="skymask", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    show = commands.add_parser(
-        "summary", help="print the tables of a study and where its files lie"
-    )
-    show.add_argument("study", nargs="?", default="config/config.yaml", help="the study file")
-    show.add_argument("--results", type=Path, default=Path("results"), help="the results folder")
+    for name, (_, does) in COMMANDS.items():
+        show = commands.add_parser(name, help=does)
+        show.add_argument("study", nargs="?", default="config/config.yaml", help="the study file")
+        show.add_argument("--results", type=Path, default=Path("results"), help="results folder")
     given = parser.parse_args(arguments)
     try:
-        print(summary.text(_name_of(Path(given.study)), given.results))
+        answer, _ = COMMANDS[given.command]
+        print(answer(_name_of(Path(given.study)), given.results))
     except FileNotFoundError as error:
         way_out = f"run snakemake --configfile {given.study}"
         print(f"{error.filename} is missing: {way_out}", file=sys.stderr)

@@ -61,6 +61,7 @@ class Experiment:
     global_lr: float
     gradient_clip: float | None
     softmax_axis: Literal["class", "batch"]
+    training_precision: Literal["float32", "bfloat16"]
     evaluate_every: int
     data_seed: int
     training_seed: int

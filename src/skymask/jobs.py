@@ -1,45 +1,18 @@
-"""What every script of the workflow needs: a log, the study, the places where data may lie.
+"""What the Snakefile and some scripts need: the study, a lock, the places where data may lie.
 
 Imports nothing heavy.
 """
 
 import fcntl
 import os
-import sys
-import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 import yaml
 
 from skymask import study
-
-
-@contextmanager
-def logged(path: str) -> Iterator[None]:
-    """Send all output of the job to its log file, and of an error one sentence to the terminal.
-
-    The log gets the traceback; the job then ends with exit code 1.
-    """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    terminal = os.dup(2)
-    with open(path, "w", buffering=1, encoding="utf-8") as log:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        try:
-            yield
-        except Exception as error:
-            traceback.print_exc()
-            sentence = f"\n{type(error).__name__}: {error}\n(traceback in {path})\n\n"
-            os.write(terminal, sentence.encode())
-            sys.exit(1)
-        finally:
-            os.close(terminal)
 
 
 def read_study(config: Mapping[str, Any], base: str | Path, file: str = "study") -> study.Study:

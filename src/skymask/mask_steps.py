@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skymask.blocks import cuts
 from skymask.installed import installed
 from skymask.parallel import across
 
@@ -66,7 +67,7 @@ def by_torch(models: Tensor) -> Step:
             masked[block] = (gate * rows).sum(dim=0).div_(total)
 
         if models.device.type == "cpu":
-            across(in_block, _cuts(models.shape[1], BLOCK))
+            across(in_block, cuts(models.shape[1], BLOCK))
         else:
             in_block(slice(None))
 
@@ -79,7 +80,7 @@ def by_numba(models: Tensor) -> Step:
     from skymask import mask_kernel
 
     # whole tiles to each thread, so that the bits do not depend on how many there are
-    blocks = _cuts(models.shape[1], 32 * mask_kernel.TILE)
+    blocks = cuts(models.shape[1], 32 * mask_kernel.TILE)
     rows = models.contiguous()
     if rows.dtype == torch.bfloat16:
         rows = rows.view(torch.uint16)
@@ -109,7 +110,3 @@ def by_triton(models: Tensor) -> Step:
         mask_kernel_triton.step(rows, theta, masked, weight, gradient, rate, clamp)
 
     return step
-
-
-def _cuts(width: int, block: int) -> list[slice]:
-    return [slice(start, min(start + block, width)) for start in range(0, width, block)]

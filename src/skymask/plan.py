@@ -8,6 +8,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from skymask import costs
 from skymask.source import registry
 from skymask.study import Cell, Study
 
@@ -37,6 +38,16 @@ def spans(folder: Path, rounds: int, rounds_per_job: int) -> list[Span]:
         cut.append((first, last))
         first = last + 1
     return cut
+
+
+def rounds_per_job(study: Study, cell: Cell) -> int:
+    """How many rounds a job of a run carries: what the study says, or what ``auto`` comes to.
+
+    It rests on the study and the package alone, so that the same command plans the same jobs again.
+    """
+    if study.rounds_per_job == "auto":
+        return costs.rounds_per_job(cell.experiment, cell.rounds)
+    return study.rounds_per_job
 
 
 def pieces(folder: Path, name: str, cell: Cell, cut: list[Span], staged: bool) -> list[str]:

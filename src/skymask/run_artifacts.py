@@ -1,21 +1,28 @@
 """The artifacts of one run as the objects that the stages work on, and back."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from skymask.artifacts import ArtifactError
+from skymask.artifacts import ArtifactError, packed, row_groups
+from skymask.background import background
 from skymask.experiment import Experiment
 from skymask.objective import Samples
 from skymask.rounds.federation import Federation
-from skymask.rounds.loop import Progress
+from skymask.rounds.progress import Progress
+from skymask.rounds.timing import Clock
+from skymask.sample_artifacts import read_partition
 from skymask.tensor_artifacts import (
     State,
+    parameters_schema,
+    parameters_table,
     read_parameters,
-    read_partition,
     read_samples,
     read_state,
     write_parameters,
@@ -104,18 +111,44 @@ def read_updates(federation: Federation, path: str) -> Tensor:
     return read_parameters(Path(path), "updates", run.run, layout).to(run.device)
 
 
-def write_updates(federation: Federation, path: str, rounds: dict[int, Tensor]) -> None:
-    """Write the updates [n, d] of some rounds, a row per round and client."""
-    layout, malicious = federation.model.layout, federation.malicious.tolist()
-    clients = range(len(malicious))
-    rows = torch.cat([torch.empty(0, layout.dimension), *(u.cpu() for u in rounds.values())])
-    write_parameters(
-        Path(path),
-        "updates",
-        federation.experiment.run,
-        layout,
-        rows,
-        round=[round_ for round_ in rounds for _ in clients],
-        client=[client for _ in rounds for client in clients],
-        malicious=[flag for _ in rounds for flag in malicious],
-    )
+def write_updates(federation: Federation, path: str, round_: int, updates: Tensor) -> None:
+    """Write the updates [n, d] of one round, for the next stage."""
+    layout, run = federation.model.layout, federation.experiment.run
+    write_parameters(Path(path), "updates", run, layout, updates, **_keys(federation, round_))
+
+
+@contextmanager
+def kept_updates(
+    federation: Federation, path: str, clock: Clock
+) -> Iterator[Callable[[int, Tensor], None]]:
+    """Yield a function that keeps the updates [n, d] of a round, and then of later ones, in a file.
+
+    A row per round and client, a row group per round, written in a thread of its own while the
+    caller goes on: with two rounds in its hands the caller waits, which ``clock`` counts as
+    ``write``.  The file appears when the block succeeds; an error in writing is raised by the next
+    call or at its end.
+    """
+    layout, run = federation.model.layout, federation.experiment.run
+    schema = parameters_schema(layout, _keys(federation, 0))
+    with row_groups(Path(path), "updates", run, schema, **packed(layout.names)) as write:
+
+        def work(kept: tuple[int, Tensor]) -> None:
+            write(parameters_table(layout, kept[1], **_keys(federation, kept[0])))
+
+        with background(work) as hand_over:
+
+            def keep(round_: int, updates: Tensor) -> None:
+                with clock.part("write"):
+                    # off the GPU at once: its memory is needed there
+                    hand_over((round_, updates.cpu()))
+
+            yield keep
+            ending = perf_counter()
+    clock.add("write", perf_counter() - ending)
+
+
+def _keys(federation: Federation, round_: int) -> dict[str, list[int] | list[bool]]:
+    """The key columns of a round's updates."""
+    malicious: list[bool] = federation.malicious.tolist()
+    clients = len(malicious)
+    return {"round": [round_] * clients, "client": [*range(clients)], "malicious": malicious}

@@ -6,9 +6,12 @@ however the work is cut into jobs.
 """
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derive(seed: int, purpose: str, *indices: int) -> int:
@@ -23,8 +26,10 @@ def derive(seed: int, purpose: str, *indices: int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def generator(seed: int, purpose: str, *indices: int) -> torch.Generator:
+def generator(seed: int, purpose: str, *indices: int) -> "torch.Generator":
     """Return a torch generator on the CPU, so that a GPU run draws the same numbers."""
+    import torch  # a second, which the job that splits the data need not wait
+
     return torch.Generator().manual_seed(derive(seed, purpose, *indices))
 
 

@@ -6,7 +6,7 @@ Imports nothing heavy: the Snakefile reads its study through this module.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 from skymask.experiment import Experiment, Method
 from skymask.study_checks import check_cell
@@ -50,7 +50,7 @@ class Study:
 
     name: str
     cells: list[Cell]
-    rounds_per_job: int
+    rounds_per_job: int | Literal["auto"]
     keep_updates: frozenset[int]
     final_evaluations: int
     scatter_round: int | None

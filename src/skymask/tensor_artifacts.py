@@ -1,98 +1,94 @@
-"""Artifacts that hold tensors: data sets, models, updates, remembered state.
+"""Artifacts that are read as tensors: data sets, models, updates, remembered state.
 
 A matrix of parameters is one row per client with a column per layer, each a fixed-size list of
 float32, so that one layer can be read alone.  Bits survive the round trip.
 """
 
 import json
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import torch
 from torch import Tensor
 
 from skymask.artifacts import (
-    SCHEMAS,
+    RAW,
     ArtifactError,
     read_rows,
+    read_schema,
     read_table,
     write_rows,
     write_table,
 )
+from skymask.columns import column, fixed_lists, from_fixed_bytes, from_fixed_lists, to_numpy
 from skymask.parameters import Layout
 
 State = dict[str, Tensor]
 
-# noise does not compress, and neither do trained weights
-RAW = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+
+def parameters_schema(layout: Layout, keys: Iterable[str] = ()) -> pa.Schema:
+    """The columns of a matrix of parameters: ``keys``, then a column per layer."""
+    of_keys = [pa.field(k, pa.bool_() if k == "malicious" else pa.int32()) for k in keys]
+    return pa.schema(
+        [
+            *of_keys,
+            *(
+                pa.field(
+                    name,
+                    pa.list_(pa.float32(), size),
+                    metadata={"shape": json.dumps(list(shape))},
+                )
+                for name, size, shape in zip(layout.names, layout.sizes, layout.shapes, strict=True)
+            ),
+        ]
+    )
 
 
-def from_numpy(values: npt.NDArray[Any]) -> pa.Array:
-    """A vector as an Arrow array.
-
-    Through its buffer: ``pa.array`` would load pandas, a third of a second in every job.
-    """
-    values = np.ascontiguousarray(values)
-    kind = pa.from_numpy_dtype(values.dtype)
-    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
-
-
-def to_numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    """A column without nulls as a vector (a copy)."""
-    chunks = [np.from_dlpack(chunk) for chunk in column.chunks]
-    return np.concatenate(chunks) if chunks else np.empty(0, column.type.to_pandas_dtype())
-
-
-def fixed_lists(values: npt.NDArray[Any]) -> pa.FixedSizeListArray:
-    """A matrix [n, k] as a column of n lists of length k."""
-    return pa.FixedSizeListArray.from_arrays(from_numpy(values.reshape(-1)), values.shape[1])
-
-
-def from_fixed_lists(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    """The matrix [n, k] of a column of fixed-size lists (a copy)."""
-    flat = pa.chunked_array([c.flatten() for c in column.chunks], column.type.value_type)
-    return to_numpy(flat).reshape(len(column), column.type.list_size)
+def parameters_table(layout: Layout, rows: Tensor, **keys: list[int] | list[bool]) -> pa.Table:
+    """``rows`` [n, d] as a table: key columns ``keys`` (round, client, …), then the layers."""
+    schema = parameters_schema(layout, keys)
+    columns = [column(values, schema.field(name).type) for name, values in keys.items()]
+    columns += [fixed_lists(piece.numpy()) for piece in layout.columns(rows.cpu()).values()]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def write_parameters(
     path: Path, kind: str, spec: str, layout: Layout, rows: Tensor, **keys: list[int] | list[bool]
 ) -> None:
     """Write ``rows`` [n, d] with the key columns ``keys`` (round, client, …) before the layers."""
-    columns: dict[str, Any] = {}
-    fields: list[pa.Field] = []
-    for name, values in keys.items():
-        columns[name] = pa.array(values, pa.bool_() if name == "malicious" else pa.int32())
-        fields.append(pa.field(name, columns[name].type))
-    for (name, piece), shape in zip(layout.columns(rows.cpu()).items(), layout.shapes, strict=True):
-        columns[name] = fixed_lists(piece.numpy())
-        fields.append(
-            pa.field(name, columns[name].type, metadata={"shape": json.dumps(list(shape))})
-        )
-    write_table(path, kind, spec, pa.Table.from_pydict(columns, pa.schema(fields)), **RAW)
+    write_table(path, kind, spec, parameters_table(layout, rows, **keys), **RAW)
 
 
-def read_parameters(path: Path, kind: str, spec: str, layout: Layout) -> Tensor:
-    """Read rows [n, d] back.  Raises ArtifactError when the layers are not those of ``layout``."""
-    table = read_table(path, kind, spec)
-    pieces = []
+def read_parameters(
+    path: Path, kind: str, spec: str, layout: Layout, layers: Collection[str] | None = None
+) -> Tensor:
+    """Read rows [n, d] back, or of some ``layers`` alone: [n, their sizes], in the model's order.
+
+    Only the bytes of what is asked for are read.  Raises ArtifactError when the layers are not
+    those of ``layout``, KeyError when it has none of a name in ``layers``.
+    """
+    strange = sorted(set(layers or ()) - set(layout.names))
+    if strange:
+        raise KeyError(f"the model has no layer {strange[0]}: it has {', '.join(layout.names)}")
+    schema = read_schema(path, kind, spec)
     for name, size in zip(layout.names, layout.sizes, strict=True):
-        known = name in table.column_names
-        if not known or table.schema.field(name).type != pa.list_(pa.float32(), size):
+        if name not in schema.names or schema.field(name).type != pa.list_(pa.float32(), size):
             raise ArtifactError(
                 f"{path} has no layer {name} of {size} float32: it belongs to another model. "
                 "Delete it and run snakemake again"
             )
-        pieces.append(from_fixed_lists(table[name]))
     keys = {"round", "client", "malicious"}
-    extra = [name for name in table.column_names if name not in {*layout.names, *keys}]
+    extra = [name for name in schema.names if name not in {*layout.names, *keys}]
     if extra:
         raise ArtifactError(
             f"{path} has the layers {', '.join(extra)} that the model lacks: it belongs to another "
             "model. Delete it and run snakemake again"
         )
+    wanted = [name for name in layout.names if layers is None or name in layers]
+    table = read_table(path, kind, spec, columns=wanted)
+    pieces = [from_fixed_lists(table[name]) for name in wanted]
     return torch.from_numpy(np.concatenate(pieces, axis=1))
 
 
@@ -119,60 +115,14 @@ def read_state(path: Path, spec: str) -> State:
     return state
 
 
-def write_samples(
-    path: Path,
-    dataset: str,
-    features: npt.NDArray[Any],
-    labels: npt.NDArray[Any],
-    *,
-    classes: int,
-    scale: float,
-) -> None:
-    """Write samples: ``features`` [N, *shape] uint8 or float32, ``labels`` [N].
-
-    ``scale`` is what features are divided by on reading.
-    """
-    flat = fixed_lists(features.reshape(len(features), -1))
-    schema = pa.schema(
-        [
-            pa.field("label", pa.int64(), metadata={"description": "class, from 0"}),
-            pa.field("features", flat.type, metadata={"description": "the sample, row by row"}),
-        ],
-        metadata={
-            "skymask.shape": json.dumps(list(features.shape[1:])),
-            "skymask.classes": str(classes),
-            "skymask.scale": str(scale),
-        },
-    )
-    table = pa.Table.from_arrays([from_numpy(labels.astype(np.int64)), flat], schema=schema)
-    write_table(path, "samples", dataset, table, compression="zstd")
-
-
 def read_samples(path: Path, dataset: str) -> tuple[Tensor, Tensor, int]:
     """Read samples: features [N, *shape] float32 divided by their scale, labels [N], classes."""
     table = read_table(path, "samples", dataset)
     marks = table.schema.metadata
     shape = json.loads(marks[b"skymask.shape"])
-    features = torch.from_numpy(from_fixed_lists(table["features"]).astype(np.float32))
-    features = features.div_(float(marks[b"skymask.scale"])).view(-1, *shape)
+    held = table["features"]
+    of_bytes = pa.types.is_fixed_size_binary(held.type)
+    rows = from_fixed_bytes(held) if of_bytes else from_fixed_lists(held)
+    features = torch.from_numpy(rows).float().div_(float(marks[b"skymask.scale"])).view(-1, *shape)
     labels = torch.from_numpy(to_numpy(table["label"]))
     return features, labels, int(marks[b"skymask.classes"])
-
-
-def read_labels(path: Path, dataset: str) -> tuple[npt.NDArray[np.int64], int]:
-    """Read the labels [N] and the number of classes alone."""
-    table = read_table(path, "samples", dataset, columns=["label"])
-    return to_numpy(table["label"]), int(table.schema.metadata[b"skymask.classes"])
-
-
-def write_partition(path: Path, spec: str, assignment: npt.NDArray[np.int32]) -> None:
-    """Write who holds which sample: ``assignment`` int32 [N]."""
-    samples = from_numpy(np.arange(len(assignment), dtype=np.int32))
-    table = pa.Table.from_arrays([samples, from_numpy(assignment)], schema=SCHEMAS["partition"])
-    write_table(path, "partition", spec, table, compression="zstd")
-
-
-def read_partition(path: Path, spec: str) -> npt.NDArray[np.int32]:
-    """Read the assignment back."""
-    assignment: npt.NDArray[np.int32] = to_numpy(read_rows(path, "partition", spec)["client"])
-    return assignment

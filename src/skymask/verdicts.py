@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from skymask.clusters import bic_gain, two_gaussians
-from skymask.geometry import cosine_similarities, principal_coordinates, squared_distances
+from skymask.geometry import binary_gram, coordinates_of, cosine_similarities, distances_of
 from skymask.objective import FunctionalModel, Samples, cross_entropy
 
 Floats = npt.NDArray[np.float64]
@@ -58,13 +58,15 @@ def verdict(binary: Tensor, evidence: Tensor | None = None, *, always_two: bool 
     """
     clients = len(binary) - 1
     if always_two:
-        coordinates, _ = principal_coordinates(binary)
+        coordinates, _ = coordinates_of(binary_gram(binary))
         return server_cluster(coordinates.cpu().numpy(), always_two=True)
     known = None if evidence is None else evidence.cpu().numpy()
-    left = ~coincident(squared_distances(binary).cpu().numpy())
+    gram = binary_gram(binary)
+    left = ~coincident(distances_of(gram).cpu().numpy())
     scores = left.astype(np.float64)
     rows = np.append(np.flatnonzero(left), clients)
-    coordinates, _ = principal_coordinates(binary[torch.from_numpy(rows).to(binary.device)])
+    kept = torch.from_numpy(rows).to(gram.device)
+    coordinates, _ = coordinates_of(gram[kept[:, None], kept])
     found = server_cluster(coordinates.cpu().numpy(), None if known is None else known[left])
     if known is None or _worse(known[left], found <= 0.5):
         scores[left] = found
@@ -206,7 +208,6 @@ def evidence(
     some classes, which moves that mean above all.  At worst −3.  Second, cos(Δ_i, Δ_0).
     ``updates`` is [n, d], ``server_update`` Δ_0 and ``global_parameters`` w are [d].
     """
-
     places = itertools.chain([global_parameters], (global_parameters + row for row in updates))
     losses = [
         cross_entropy(logits - logits.mean(dim=0), root.labels, model.softmax_axis)

@@ -31,6 +31,7 @@ BASE = Experiment(
     global_lr=1.0,
     gradient_clip=None,
     softmax_axis="class",
+    training_precision="float32",
     evaluate_every=2,
     data_seed=1,
     training_seed=1,

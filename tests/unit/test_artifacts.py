@@ -21,15 +21,12 @@ from skymask.artifacts import (
 )
 from skymask.files import atomic
 from skymask.parameters import Layout
+from skymask.sample_artifacts import read_labels, read_partition, write_partition, write_samples
 from skymask.tensor_artifacts import (
-    read_labels,
     read_parameters,
-    read_partition,
     read_samples,
     read_state,
     write_parameters,
-    write_partition,
-    write_samples,
     write_state,
 )
 
@@ -111,6 +108,22 @@ def test_samples_survive_with_their_shape_scale_and_labels(path, dtype):
     assert classes == 3
     only, count = read_labels(path, "digits")
     assert (only.tolist(), count) == (labels.tolist(), 3)
+
+
+def test_samples_of_bytes_are_a_byte_each_and_lists_are_read_too(path):
+    values = np.random.default_rng(0).integers(0, 256, (6, 1, 4, 3)).astype(np.uint8)
+    write_samples(path, "digits", values, np.arange(6), classes=6, scale=255.0)
+    table = read_table(path, "samples", "digits")
+    assert table.schema.field("features").type == pa.binary(12)
+    assert table["features"][3].as_py() == values[3].tobytes()
+    # as they were written before
+    lists = pa.array([sample.ravel().tolist() for sample in values], pa.list_(pa.uint8(), 12))
+    old = table.set_column(1, "features", lists).replace_schema_metadata(table.schema.metadata)
+    write_table(path.with_name("old"), "samples", "digits", old)
+    found, again = (read_samples(file, "digits") for file in (path, path.with_name("old")))
+    assert found[0].equal(torch.from_numpy(values.astype(np.float32)) / 255)
+    assert found[0].equal(again[0])
+    assert found[1].equal(again[1])
 
 
 def test_partition_survives(path):

@@ -11,7 +11,7 @@ from skymask import figures, study, trigger_figure
 from skymask.artifacts import write_rows
 from skymask.backdoor import stamped
 from skymask.experiment import SERVER
-from skymask.tensor_artifacts import write_samples
+from skymask.sample_artifacts import write_samples
 
 from .federations import data
 

@@ -40,12 +40,18 @@ def test_distances_of_close_rows_far_from_the_origin_keep_their_digits():
     assert_allclose(found, cdist(rows, rows, "sqeuclidean"), rtol=1e-9)
 
 
-def test_float32_rows_are_measured_in_float64():
+def test_float32_rows_are_measured_to_their_digits_and_close_ones_in_float64():
     rows = torch.from_numpy(normal(5, 20)).float()
     for result in (squared_distances(rows), centred_gram(rows), cosine_similarities(rows, rows[0])):
         assert result.dtype == torch.float64
     expected = cdist(rows.numpy(), rows.numpy(), "sqeuclidean")
-    assert_allclose(squared_distances(rows).numpy(), expected, rtol=1e-12, atol=1e-12)
+    assert_allclose(squared_distances(rows).numpy(), expected, rtol=1e-6)
+    # each with a near copy, whose distance is below what float32 knows of the others
+    rows = torch.cat([rows, rows * (1 + 1e-5)])
+    expected = cdist(rows.numpy(), rows.numpy(), "sqeuclidean")
+    found = squared_distances(rows).numpy()
+    assert_allclose(found, expected, rtol=1e-4)
+    assert 0 < found.diagonal(5).max() < 1e-8
 
 
 def test_cosines_are_those_of_scipy():

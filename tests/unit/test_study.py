@@ -612,6 +612,7 @@ DETERMINING = {
     "global_lr": 0.5,
     "gradient_clip": 0.01,
     "softmax_axis": "batch",
+    "training_precision": "bfloat16",
     "data_seed": 2,
     "training_seed": 2,
     "device": "cuda:0",

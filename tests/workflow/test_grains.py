@@ -71,6 +71,27 @@ def test_every_stage_of_a_round_is_a_job_with_its_files(staged):
     assert timings.groupby("round").size().tolist() == [3, 4, 3, 4]
 
 
+def test_a_job_of_many_rounds_says_what_all_its_time_went_to(finished):
+    for run in finished.runs():
+        rows = pq.read_table(run / "timings.parquet").to_pandas()
+        parts = rows[rows["stage"].isin(["start", "read", "write", "other"])]
+        # of each of two jobs, under its last round
+        assert parts.groupby("round")["stage"].apply(list).to_dict() == {
+            last: ["start", "read", "write", "other"] for last in (2, 4)
+        }
+        assert (parts["seconds"] > 0).all()
+        stages = rows[~rows.index.isin(parts.index)]
+        assert stages.groupby("round").size().tolist() == [3, 4, 3, 4]
+        for first, last in ((1, 2), (3, 4)):
+            span = rows[rows["round"].between(first, last)]
+            (benchmark,) = (finished.folder / "results/benchmarks/span" / run.name).glob(
+                f"{first}-{last}.tsv"
+            )
+            # Snakemake measures the whole job, from before its start to after its end
+            whole = float(benchmark.read_text().splitlines()[1].split()[0])
+            assert 0.5 * whole < span["seconds"].sum() < whole + 0.1
+
+
 def test_updates_are_temporary_unless_kept(staged):
     for run in staged.runs():
         assert not list(run.glob("rounds/*/*updates.parquet"))

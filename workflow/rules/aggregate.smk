@@ -21,6 +21,7 @@ rule aggregate:
     threads: THREADS
     resources:
         gpu=GPUS,
+        gpu_slots=GPUS,
     params:
         source=fingerprint(
             "skymask.rounds.aggregate", "skymask.rounds.records", methods=["defense"]

@@ -18,6 +18,7 @@ rule attack:
     threads: THREADS
     resources:
         gpu=GPUS,
+        gpu_slots=GPUS,
     params:
         source=fingerprint("skymask.rounds.attack", methods=["attack"]),
     script:

@@ -14,7 +14,8 @@ sys.setrecursionlimit(20_000)
 
 # jobs find the package without an installation, with and without conda
 SOURCE = shlex.quote(f"{workflow.basedir}/src")
-shell.prefix(f"export PYTHONPATH={SOURCE}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; ")
+# memory of many clients in large pages: a third of the time to take it
+shell.prefix(f"export THP_MEM_ALLOC_ENABLE=1 PYTHONPATH={SOURCE}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; ")
 
 
 wildcard_constraints:
@@ -50,7 +51,9 @@ STAGED = STUDY.rounds_per_job == 1
 THREADS = max(cell.experiment.threads for cell in RUNS.values())
 GPUS = int(any(cell.experiment.device.startswith("cuda") for cell in RUNS.values()))
 SPANS = {
-    run: plan.spans(Path("results/runs") / run, cell.rounds, STUDY.rounds_per_job)
+    run: plan.spans(
+        Path("results/runs") / run, cell.rounds, plan.rounds_per_job(STUDY, cell)
+    )
     for run, cell in RUNS.items()
 }
 

@@ -16,6 +16,7 @@ rule evaluate:
     threads: THREADS
     resources:
         gpu=GPUS,
+        gpu_slots=GPUS,
     params:
         source=fingerprint(
             "skymask.rounds.evaluate", "skymask.rounds.records", methods=["attack"]

@@ -42,6 +42,7 @@ rule span:
     threads: THREADS
     resources:
         gpu=GPUS,
+        gpu_slots=GPUS,
     params:
         source=fingerprint("skymask.rounds.loop", methods=["attack", "defense"]),
         keep_updates=lambda wildcards: kept(int(wildcards.first), int(wildcards.last)),

@@ -34,6 +34,7 @@ rule train:
     threads: THREADS
     resources:
         gpu=GPUS,
+        gpu_slots=GPUS,
     params:
         source=fingerprint("skymask.rounds.train", methods=["attack"]),
     script:

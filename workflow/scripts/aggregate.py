@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skymask.artifacts import write_rows
-from skymask.jobs import logged
+from skymask.logs import logged
 from skymask.rounds.aggregate import aggregate
-from skymask.rounds.loop import timed
-from skymask.rounds.records import Row, aggregate_row, client_rows, layer_rows
+from skymask.rounds.records import aggregate_row, client_rows, layer_rows
+from skymask.rounds.timing import Row, timed
 from skymask.run_artifacts import (
     read_federation,
     read_model,

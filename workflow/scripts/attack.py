@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skymask.artifacts import write_rows
-from skymask.jobs import logged
+from skymask.logs import logged
 from skymask.rounds.attack import attack
-from skymask.rounds.loop import timed
-from skymask.rounds.records import Row
+from skymask.rounds.timing import Row, timed
 from skymask.run_artifacts import (
     read_federation,
     read_model,
@@ -31,6 +30,6 @@ with logged(snakemake.log[0]):
     timings: list[Row] = []
     with timed(timings, round_, "attack", run.device):
         updates, state = attack(federation, updates, model, state, round_)
-    write_updates(federation, snakemake.output.updates, {round_: updates})
+    write_updates(federation, snakemake.output.updates, round_, updates)
     write_state(Path(snakemake.output.state), run.run, state)
     write_rows(Path(snakemake.output.timings), "timings", run.run, timings)

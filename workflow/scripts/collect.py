@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skymask.artifacts import collect_rows
-from skymask.jobs import logged
+from skymask.logs import logged
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

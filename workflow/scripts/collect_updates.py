@@ -3,11 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyarrow import concat_tables
-
-from skymask.artifacts import read_table, write_table
-from skymask.jobs import logged
-from skymask.tensor_artifacts import RAW
+from skymask.artifacts import collect_updates
+from skymask.logs import logged
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake
@@ -16,5 +13,4 @@ if TYPE_CHECKING:
 
 with logged(snakemake.log[0]):
     target = Path(snakemake.output[0])
-    tables = [read_table(Path(path), "updates", target.parent.name) for path in snakemake.input]
-    write_table(target, "updates", target.parent.name, concat_tables(tables), **RAW)
+    collect_updates(map(Path, snakemake.input), target, target.parent.name)

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skymask.datasets import DATASETS
-from skymask.jobs import logged, read_study, search_path
-from skymask.tensor_artifacts import write_samples
+from skymask.jobs import read_study, search_path
+from skymask.logs import logged
+from skymask.sample_artifacts import write_samples
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

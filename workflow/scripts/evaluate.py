@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skymask.artifacts import read_rows, write_rows
-from skymask.jobs import logged
+from skymask.logs import logged
 from skymask.rounds.evaluate import evaluate
-from skymask.rounds.loop import timed
-from skymask.rounds.records import Row, metrics_row
+from skymask.rounds.records import metrics_row
+from skymask.rounds.timing import Row, timed
 from skymask.run_artifacts import read_federation, read_model
 
 if TYPE_CHECKING:

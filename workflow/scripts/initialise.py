@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from skymask.jobs import logged
-from skymask.rounds.loop import Progress
+from skymask.logs import logged
+from skymask.rounds.progress import Progress
 from skymask.run_artifacts import read_federation, write_progress
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skymask.figures import mask_scatter
-from skymask.jobs import logged, read_study
+from skymask.jobs import read_study
+from skymask.logs import logged
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

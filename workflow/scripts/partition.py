@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skymask.jobs import logged
+from skymask.logs import logged
 from skymask.partition import assign
-from skymask.tensor_artifacts import read_labels, write_partition
+from skymask.sample_artifacts import read_labels, write_partition
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skymask.artifacts import write_rows
-from skymask.jobs import logged
-from skymask.rounds.loop import Progress, run_span
-from skymask.run_artifacts import read_federation, read_progress, write_progress, write_updates
+from skymask.logs import logged
+from skymask.rounds.loop import run_span
+from skymask.rounds.progress import Progress
+from skymask.rounds.timing import Clock
+from skymask.run_artifacts import kept_updates, read_federation, read_progress, write_progress
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake
@@ -14,17 +16,21 @@ if TYPE_CHECKING:
     snakemake: Snakemake
 
 with logged(snakemake.log[0]):
-    federation = read_federation(snakemake.input)
-    run = federation.experiment.run
-    rounds = range(int(snakemake.wildcards.first), int(snakemake.wildcards.last) + 1)
-    if hasattr(snakemake.input, "model"):
-        progress = read_progress(federation, snakemake.input)
-    else:
-        progress = Progress(federation.initial_parameters())
-    progress, span = run_span(
-        federation, progress, rounds, frozenset(snakemake.params.keep_updates)
-    )
-    for kind in ("clients", "aggregates", "layers", "metrics", "timings"):
-        write_rows(Path(snakemake.output[kind]), kind, run, getattr(span, kind))
-    write_updates(federation, snakemake.output.updates, span.updates)
-    write_progress(federation, snakemake.output, progress)
+    clock = Clock()
+    first, last = int(snakemake.wildcards.first), int(snakemake.wildcards.last)
+    with clock.part("read"):
+        federation = read_federation(snakemake.input)
+        if hasattr(snakemake.input, "model"):
+            progress = read_progress(federation, snakemake.input)
+        else:
+            progress = Progress(federation.initial_parameters())
+    run, wanted = federation.experiment, frozenset(snakemake.params.keep_updates)
+    with kept_updates(federation, snakemake.output.updates, clock) as keep:
+        rounds = range(first, last + 1)
+        progress, span = run_span(federation, progress, rounds, wanted, keep=keep)
+    with clock.part("write"):
+        for kind in ("clients", "aggregates", "layers", "metrics"):
+            write_rows(Path(snakemake.output[kind]), kind, run.run, getattr(span, kind))
+        write_progress(federation, snakemake.output, progress)
+    timings = span.timings + clock.rows(span.timings, last, run.device)
+    write_rows(Path(snakemake.output.timings), "timings", run.run, timings)

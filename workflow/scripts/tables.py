@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skymask.jobs import logged, read_study
+from skymask.jobs import read_study
+from skymask.logs import logged
 from skymask.tables import write
 
 if TYPE_CHECKING:

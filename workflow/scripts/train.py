@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skymask.artifacts import write_rows
-from skymask.jobs import logged
-from skymask.rounds.loop import timed
-from skymask.rounds.records import Row
+from skymask.logs import logged
+from skymask.rounds.timing import Row, timed
 from skymask.rounds.train import train, training_data
 from skymask.run_artifacts import read_federation, read_model, write_updates
 
@@ -23,5 +22,5 @@ with logged(snakemake.log[0]):
     data = training_data(federation)
     with timed(timings, round_, "train", run.device):
         updates = train(federation, data, model, round_)
-    write_updates(federation, snakemake.output.updates, {round_: updates})
+    write_updates(federation, snakemake.output.updates, round_, updates)
     write_rows(Path(snakemake.output.timings), "timings", run.run, timings)

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skymask.jobs import logged, read_study
+from skymask.jobs import read_study
+from skymask.logs import logged
 from skymask.trigger_figure import triggered_samples
 
 if TYPE_CHECKING:

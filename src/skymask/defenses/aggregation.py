@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from skymask import blocks
+
 
 @dataclass(frozen=True)
 class Aggregation:
@@ -42,5 +44,5 @@ def mean_of(
     weights = accepted.to(updates.dtype)
     weights = weights / weights.sum().clamp_min(1)
     nobody = torch.zeros_like(updates[0])
-    update = updates[accepted].mean(dim=0) if bool(accepted.any()) else nobody
+    update = blocks.mean(updates, accepted) if bool(accepted.any()) else nobody
     return Aggregation(update, accepted, weights, scores, coordinates, masks, state or {})

@@ -1,8 +1,8 @@
 """Centred clipping."""
 
-import torch
 from torch import Tensor
 
+from skymask import blocks
 from skymask.contracts import requires
 from skymask.defenses.aggregation import Aggregation
 from skymask.geometry import clipping
@@ -27,11 +27,12 @@ def centered_clipping(
     >>> centered_clipping(far, {}, tau=10.0).update.tolist()
     [3.0, 5.0]
     """
-    rows = updates.double()
-    centre = state["centre"].double() if state else torch.zeros_like(rows[0])
-    limit = rows.new_tensor(tau)
+    n = len(updates)
+    centre = state["centre"].double() if state else updates.new_zeros(updates.shape[1]).double()
+    limit = centre.new_tensor(tau)
     for _ in range(steps):
-        offsets = rows - centre
-        centre = centre + clipping(offsets.norm(dim=1), limit) @ offsets / len(rows)
+        factors = clipping(blocks.squared_lengths(updates, centre).sqrt(), limit) / n
+        moved = factors.to(updates.dtype) @ updates
+        centre = (1 - factors.sum()) * centre + moved
     update = centre.to(updates.dtype)
     return Aggregation(update, state={"centre": update.clone()})

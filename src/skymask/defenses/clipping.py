@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from skymask import blocks
 from skymask.defenses.aggregation import Aggregation
 from skymask.geometry import clipping
 
@@ -17,7 +18,6 @@ def clipped_mean(
     >>> outcome.update.tolist(), outcome.weights.tolist()
     ([0.75, 1.5], [0.25, 0.5, 0.0])
     """
-    weights = accepted * clipping(updates.double().norm(dim=1), limit)
+    weights = accepted * clipping(blocks.squared_lengths(updates).sqrt(), limit)
     weights = weights / accepted.sum().clamp_min(1)
-    update = (weights @ updates.double()).to(updates.dtype)
-    return Aggregation(update, accepted, weights, scores)
+    return Aggregation(blocks.weighted_sum(weights, updates), accepted, weights, scores)

@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
+from skymask import blocks
 from skymask.contracts import requires
 from skymask.defenses.aggregation import Aggregation
+from skymask.parallel import across
 
 SAME = 1e-10
 """Points nearer than this, beside their own length, are one point."""
@@ -43,18 +45,29 @@ def geometric_median(
     else:
         first = same[distances.sum(dim=1).argmin()].double()
         weights = _weiszfeld(points, first / first.sum(), tolerance * len(points), max_steps)
-    return Aggregation((weights @ updates.double()).to(updates.dtype), weights=weights)
+    return Aggregation(blocks.weighted_sum(weights, updates), weights=weights)
 
 
 def _coordinates(rows: Tensor) -> Tensor:
     """Points [n, min(n, d)] with the mutual distances of ``rows`` [n, d].
 
-    By an orthogonal transformation and no Gram matrix, which would lose half of the digits.
+    By orthogonal transformations, of blocks of columns and then of what they leave, and no Gram
+    matrix, which would lose half of the digits.
     """
-    rows = rows.double()
-    offsets = rows - rows[rows.norm(dim=1).argmin()]
-    triangle: Tensor = torch.linalg.qr(offsets.T, mode="r").R
-    return triangle.T
+    shortest = rows[blocks.squared_lengths(rows).argmin()].double()
+
+    def triangle(block: slice) -> Tensor:
+        offsets = rows[:, block].double() - shortest[block]
+        found: Tensor = torch.linalg.qr(offsets.T, mode="r").R
+        return found
+
+    width, device = rows.shape[1], rows.device.type
+    parts = blocks.cuts(width, blocks.COLUMNS[device])
+    triangles = across(triangle, parts) if device == "cpu" else list(map(triangle, parts))
+    if len(triangles) == 1:
+        return triangles[0].T
+    whole: Tensor = torch.linalg.qr(torch.cat(triangles), mode="r").R
+    return whole.T
 
 
 def _weiszfeld(points: Tensor, weights: Tensor, slack: float, steps: int) -> Tensor:

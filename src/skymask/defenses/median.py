@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from skymask.defenses.aggregation import Aggregation
-from skymask.geometry import midpoint_median
+from skymask.order_statistics import middle_mean
 
 
 def median(updates: Tensor) -> Aggregation:
@@ -16,4 +16,4 @@ def median(updates: Tensor) -> Aggregation:
     >>> median(torch.tensor([[1.0], [90.0], [2.0], [5.0]])).update
     tensor([3.5000])
     """
-    return Aggregation(midpoint_median(updates).to(updates.dtype))
+    return Aggregation(middle_mean(updates, (len(updates) - 1) // 2))

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from skymask import blocks
 from skymask.contracts import requires
 from skymask.defenses.mixture import Mixture
 from skymask.geometry import clipping, midpoint_median
@@ -20,7 +21,7 @@ def norm_clip(updates: Tensor, *, radius: float | None = None) -> Mixture:
     >>> norm_clip(torch.tensor([[2.0], [-8.0]]), radius=4.0).mixing.tolist()
     [[1.0, 0.0], [0.0, 0.5]]
     """
-    lengths = updates.double().norm(dim=1)
+    lengths = blocks.squared_lengths(updates).sqrt()
     limit = midpoint_median(lengths) if radius is None else lengths.new_tensor(radius)
     everyone = torch.arange(len(updates), device=updates.device)
     return Mixture(clipping(lengths, limit).diag(), everyone)

@@ -10,7 +10,7 @@ from skymask import masks, verdicts
 from skymask.contracts import requires
 from skymask.defenses.aggregation import Aggregation, mean_of
 from skymask.defenses.memory import places, union, widened
-from skymask.geometry import principal_coordinates
+from skymask.geometry import binary_gram, coordinates_of
 from skymask.objective import FunctionalModel, Loss, Samples
 
 
@@ -74,8 +74,8 @@ def skymask(
     scores = torch.zeros(len(updates), dtype=torch.float64, device=updates.device)
     if not bool(usable[-1]):
         return mean_of(updates, scores > 0.5, scores=scores, state=state)
-    binary = masks.binarise(theta, threshold).to(torch.float32)
-    found, _ = principal_coordinates(binary)
+    binary = masks.binarise(theta, threshold)
+    found, _ = coordinates_of(binary_gram(binary))
     accepted, averages = usable[:-1], None
     if clusters == "auto" and model is not None and root is not None:
         now = verdicts.evidence(
@@ -88,7 +88,7 @@ def skymask(
     coordinates = found.new_full((rows, 2), float("nan"))
     coordinates[usable] = found
     # a mask for each client, or none at all
-    shown = binary.bool() if bool(usable.all()) else None
+    shown = binary if bool(usable.all()) else None
     return mean_of(
         updates, scores > 0.5, scores=scores, coordinates=coordinates, masks=shown, state=state
     )

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from skymask.contracts import requires
 from skymask.defenses.aggregation import Aggregation
+from skymask.order_statistics import middle_mean
 
 
 @requires(lambda n, f: n > 2 * f, "trimmed_mean needs n > 2 f clients")
@@ -17,6 +18,4 @@ def trimmed_mean(updates: Tensor, assumed_malicious: int) -> Aggregation:
     >>> trimmed_mean(torch.tensor([[1.0], [2.0], [6.0], [90.0]]), 1).update
     tensor([4.])
     """
-    kept = len(updates) - 2 * assumed_malicious
-    ordered = updates.sort(dim=0).values
-    return Aggregation(ordered[assumed_malicious : assumed_malicious + kept].mean(dim=0))
+    return Aggregation(middle_mean(updates, assumed_malicious))

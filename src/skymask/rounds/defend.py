@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skymask import blocks
 from skymask.contracts import call
 from skymask.defenses import DEFENSES, PRE_AGGREGATORS, Aggregation
 from skymask.rounds.federation import Federation
@@ -13,6 +14,9 @@ from skymask.seeds import generator
 from skymask.training import train_client
 
 State = dict[str, Tensor]
+
+# updates mixed into one row up to which they are added one by one
+FEW = 4
 
 
 def defend(
@@ -49,13 +53,13 @@ def defend(
     mixing = torch.eye(len(held), dtype=torch.float64, device=held.device)
     row_of = torch.arange(len(held), device=held.device)
     for place, method in enumerate(run.defense.pre_aggregators):
-        rows = _mixed(mixing, held)
+        rows = mixed(mixing, held)
         draws = generator(run.training_seed, "pre-aggregation", round_, place)
         before = {**offers, "updates": lambda: rows, "generator": lambda: draws}  # noqa: B023
         mixture = call(PRE_AGGREGATORS[method.name], before, method.parameters)
         mixing, row_of = mixture.mixing @ mixing, mixture.row_of[row_of]
     if run.defense.pre_aggregators:
-        offers["updates"] = lambda: _mixed(mixing, held)
+        offers["updates"] = lambda: mixed(mixing, held)
         offers["samples"] = lambda: mixing @ federation.sample_counts[finite].double()
     outcome = call(DEFENSES[run.defense.name], offers, run.defense.parameters)
     return _of_clients(outcome, mixing, row_of) if run.defense.pre_aggregators else outcome
@@ -73,8 +77,29 @@ def server_update(federation: Federation, global_parameters: Tensor, round_: int
     )
 
 
-def _mixed(mixing: Tensor, updates: Tensor) -> Tensor:
-    return (mixing @ updates.double()).to(updates.dtype)
+def mixed(mixing: Tensor, updates: Tensor) -> Tensor:
+    """The rows mixing · updates, [rows, d], of the updates' dtype; computed in float64.
+
+    Where a row mixes few updates, as buckets do, only these are read, and added in their dtype.
+    """
+    most = int((mixing != 0).sum(dim=1).max())
+    if most > FEW:
+        return blocks.weighted_sum(mixing, updates)
+    places = mixing.abs().topk(max(most, 1), dim=1).indices
+    weights = mixing.gather(1, places).to(updates.dtype)
+    if most <= 1 and mixing.shape == (len(updates), len(updates)):
+        factors = mixing.diagonal()
+        if bool((mixing == factors.diag()).all()):
+            return updates * factors[:, None].to(updates.dtype)
+
+    def of_block(block: slice) -> Tensor:
+        part = updates[:, block]
+        found = weights[:, :1] * part[places[:, 0]]
+        for k in range(1, most):
+            found.addcmul_(weights[:, k, None], part[places[:, k]])
+        return found
+
+    return blocks.fill(updates.new_empty(len(mixing), updates.shape[1]), of_block)
 
 
 def _of_clients(outcome: Aggregation, mixing: Tensor, row_of: Tensor) -> Aggregation:

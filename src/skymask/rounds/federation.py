@@ -50,7 +50,12 @@ class Federation:
         """How every party trains."""
         run = self.experiment
         return LocalTraining(
-            run.local_epochs, run.batch_size, run.local_lr, run.gradient_clip, run.softmax_axis
+            run.local_epochs,
+            run.batch_size,
+            run.local_lr,
+            run.gradient_clip,
+            run.softmax_axis,
+            run.training_precision,
         )
 
     @cached_property

@@ -1,29 +1,18 @@
 """Many rounds in one process: the four stages, one after the other, in memory."""
 
-import resource
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from skymask.rounds.aggregate import aggregate
-from skymask.rounds.attack import State, attack
+from skymask.rounds.attack import attack
 from skymask.rounds.evaluate import evaluate
 from skymask.rounds.federation import Federation
-from skymask.rounds.records import Row, aggregate_row, client_rows, layer_rows, metrics_row
+from skymask.rounds.progress import Progress
+from skymask.rounds.records import aggregate_row, client_rows, layer_rows, metrics_row
+from skymask.rounds.timing import Row, timed
 from skymask.rounds.train import train, training_data
-
-
-@dataclass
-class Progress:
-    """Where a run stands after a round: the global model [d] and what is remembered."""
-
-    global_parameters: Tensor
-    attack_state: State = field(default_factory=dict)
-    defense_state: State = field(default_factory=dict)
 
 
 @dataclass
@@ -44,9 +33,15 @@ def run_span(
     rounds: range,
     keep_updates: frozenset[int] = frozenset(),
     on_round: Callable[[int], None] | None = None,
+    keep: Callable[[int, Tensor], None] | None = None,
 ) -> tuple[Progress, Span]:
-    """Carry ``progress`` through ``rounds``; the updates of rounds in ``keep_updates`` are kept."""
+    """Carry ``progress`` through ``rounds``.
+
+    The updates of rounds in ``keep_updates`` are given to ``keep``, a round at a time, as they are
+    about to be judged; without it they are collected in the span.
+    """
     run, span = federation.experiment, Span()
+    keep = keep or span.updates.__setitem__
     data = training_data(federation)
     model, attacker, defender = (
         progress.global_parameters,
@@ -59,7 +54,7 @@ def run_span(
         with timed(span.timings, round_, "attack", run.device):
             updates, attacker = attack(federation, updates, model, attacker, round_)
         if round_ in keep_updates:
-            span.updates[round_] = updates
+            keep(round_, updates)
         with timed(span.timings, round_, "aggregate", run.device):
             model, verdict, defender = aggregate(federation, updates, model, defender, round_)
         aggregated = aggregate_row(round_, federation.malicious, verdict)
@@ -72,28 +67,3 @@ def run_span(
         if on_round is not None:
             on_round(round_)
     return Progress(model, attacker, defender), span
-
-
-@contextmanager
-def timed(rows: list[Row], round_: int, stage: str, device: str) -> Iterator[None]:
-    """Append a timing row: wall seconds, device, and the peak memory of the process in MiB.
-
-    On a GPU the memory is the device's and the clock waits for the device.
-    """
-    cuda = device.startswith("cuda")
-    start = time.perf_counter()
-    yield
-    if cuda:
-        torch.cuda.synchronize()
-        peak = torch.cuda.max_memory_allocated() / 2**20
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    rows.append(
-        {
-            "round": round_,
-            "stage": stage,
-            "seconds": time.perf_counter() - start,
-            "device": device,
-            "peak_memory_mib": peak,
-        }
-    )

@@ -10,8 +10,7 @@ from skymask.evaluation import Quality, detection
 from skymask.experiment import SERVER
 from skymask.parameters import Layout
 from skymask.rounds.aggregate import Verdict
-
-Row = dict[str, Any]
+from skymask.rounds.timing import Row
 
 
 def client_rows(round_: int, malicious: Tensor, verdict: Verdict) -> list[Row]:

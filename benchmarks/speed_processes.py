@@ -1,0 +1,98 @@
+"""The start of a job, and several jobs on one device."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from measure import Case, Work
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = ROOT / "workflow" / "scripts"
+STARTED = ("span", "train", "attack", "aggregate", "evaluate")
+WITHOUT_TORCH = ("data", "partition", "collect", "collect_updates", "experiments", "tables")
+JOBS = 4
+ROUNDS = {"cpu": 5, "cuda": 50}
+
+
+def cases(device: str) -> Iterator[Case]:
+    """On the CPU the start of each script; on both devices, jobs side by side."""
+    if device == "cpu":
+        yield Case(
+            "processes",
+            "start: interpreter and imports of a script",
+            lambda: {
+                "import torch": _python("import torch"),
+                **{script: _python(_imports_of(script)) for script in STARTED},
+                **{script: _python(_imports_of(script)) for script in WITHOUT_TORCH},
+            },
+            ours="span",
+            repeats=2,
+        )
+    most = (os.cpu_count() or 1) if device == "cpu" else JOBS
+    sides = [n for n in (1, 2, 4) if n <= most]
+    yield Case(
+        "processes",
+        f"{JOBS} jobs of {ROUNDS[device]} rounds of the CNN, so many at once",
+        lambda: {f"{n} at once": _side_by_side(n, device) for n in sides},
+        ours=f"{sides[-1]} at once",
+        repeats=1 if device == "cpu" else 3,
+        note="with the start of each process",
+    )
+
+
+def _imports_of(script: str) -> str:
+    tree = ast.parse((SCRIPTS / f"{script}.py").read_text(encoding="utf-8"))
+    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    return "\n".join(map(ast.unparse, imports))
+
+
+def _run(*arguments: str) -> None:
+    # a job of a study has one thread unless the study says otherwise
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *arguments], env=environment, check=True)
+
+
+def _python(code: str) -> Work:
+    return lambda: _run("-c", code)
+
+
+def _side_by_side(count: int, device: str) -> Work:
+    """``JOBS`` jobs by ``count`` slots, each job a process of its own."""
+
+    def work() -> None:
+        with ThreadPoolExecutor(count) as slots:
+            list(slots.map(lambda seed: _run(__file__, device, str(seed)), range(JOBS)))
+
+    return work
+
+
+def job(device: str, seed: int) -> None:
+    """What a job of many rounds does: clients train, the server averages."""
+    import torch
+
+    from skymask.models import build
+    from skymask.objective import Samples
+    from skymask.parameters import ResidentModel
+    from skymask.training import LocalTraining, train_clients
+
+    clients, samples = (20, 32) if device == "cpu" else (100, 120)
+    source = torch.Generator().manual_seed(seed)
+    model = ResidentModel(build("cnn", (1, 28, 28), 10, seed).to(device))
+    images = torch.rand(clients, samples, 1, 28, 28, generator=source).to(device)
+    labels = torch.randint(10, (clients, samples), generator=source).to(device)
+    data = [Samples(images[client], labels[client]) for client in range(clients)]
+    settings, parameters = LocalTraining(1, 32, 0.5, 0.01, "class"), model.vector.clone()
+    for round_ in range(ROUNDS[device]):
+        seeds = [torch.Generator().manual_seed(1000 * round_ + c) for c in range(clients)]
+        updates = train_clients(model, parameters, data, settings, seeds.__getitem__)
+        parameters = parameters + updates.mean(dim=0)
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    job(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,66 @@
+"""Artifacts of data sets and partitions, as NumPy arrays: the jobs that make them need no torch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from skymask.artifacts import SCHEMAS, read_rows, read_table, write_table
+from skymask.columns import fixed_bytes, fixed_lists, from_numpy, to_numpy
+
+
+def write_samples(
+    path: Path,
+    dataset: str,
+    features: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    *,
+    classes: int,
+    scale: float,
+) -> None:
+    """Write samples: ``features`` [N, *shape] uint8 or float32, ``labels`` [N].
+
+    ``scale`` is what features are divided by on reading.
+    """
+    rows = features.reshape(len(features), -1)
+    flat = fixed_bytes(rows) if rows.dtype == np.uint8 else fixed_lists(rows)
+    described = "the sample, row by row; of uint8 a byte each"
+    schema = pa.schema(
+        [
+            pa.field("label", pa.int64(), metadata={"description": "class, from 0"}),
+            pa.field(
+                "features",
+                flat.type,
+                metadata={"description": described},
+            ),
+        ],
+        metadata={
+            "skymask.shape": json.dumps(list(features.shape[1:])),
+            "skymask.classes": str(classes),
+            "skymask.scale": str(scale),
+        },
+    )
+    table = pa.Table.from_arrays([from_numpy(labels.astype(np.int64)), flat], schema=schema)
+    write_table(path, "samples", dataset, table, compression="zstd")
+
+
+def read_labels(path: Path, dataset: str) -> tuple[npt.NDArray[np.int64], int]:
+    """Read the labels [N] and the number of classes alone."""
+    table = read_table(path, "samples", dataset, columns=["label"])
+    return to_numpy(table["label"]), int(table.schema.metadata[b"skymask.classes"])
+
+
+def write_partition(path: Path, spec: str, assignment: npt.NDArray[np.int32]) -> None:
+    """Write who holds which sample: ``assignment`` int32 [N]."""
+    samples = from_numpy(np.arange(len(assignment), dtype=np.int32))
+    table = pa.Table.from_arrays([samples, from_numpy(assignment)], schema=SCHEMAS["partition"])
+    write_table(path, "partition", spec, table, compression="zstd")
+
+
+def read_partition(path: Path, spec: str) -> npt.NDArray[np.int32]:
+    """Read the assignment back."""
+    assignment: npt.NDArray[np.int32] = to_numpy(read_rows(path, "partition", spec)["client"])
+    return assignment
