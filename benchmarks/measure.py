@@ -69,6 +69,8 @@ def _timed(work: Work, device: str) -> float:
     cuda = device.startswith("cuda")
     if cuda:
         torch.cuda.synchronize()
+    # threads of the one before stay awake for a moment
+    time.sleep(0.02)
     start = time.perf_counter()
     work()
     if cuda:

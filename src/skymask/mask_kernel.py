@@ -28,7 +28,8 @@ def _sigmoid(x: Any) -> Any:
     power = min(max(-x * LOG2_E, -LARGEST), LARGEST)
     whole = F(power + ROUNDER)
     f = power - (whole - ROUNDER)
-    mantissa = ONE + f * (C1 + f * (C2 + f * (C3 + f * (C4 + f * C5))))
+    square = f * f
+    mantissa = (ONE + f * C1) + square * ((C2 + f * C3) + square * (C4 + f * C5))
     exponent = np.int32((whole.view(np.int32) << MANTISSA) + UNIT).view(np.float32)
     return ONE / (ONE + mantissa * exponent)
 

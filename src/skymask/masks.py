@@ -16,12 +16,14 @@ Source: Yan et al., ECCV 2024 (arXiv 2312.12484).
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
 from skymask.mask_steps import Step, stepper
 from skymask.objective import Loss, SampleLoss
+from skymask.parallel import handing_out
 
 
 def learn(
@@ -58,22 +60,23 @@ def learn(
     """
     if models.ndim != 2:
         raise ValueError(f"models must be a matrix [m, d], not of shape {tuple(models.shape)}")
-    theta = torch.ones_like(models, dtype=_working(models.dtype))
-    step = stepper(models)
-    masked, weight = _combined(models, theta, step)
-    last = float("inf")
-    for index in range(steps):
-        place = masked if origin is None else masked + origin
-        value, gradient = value_and_gradient(loss, place)
-        if on_step is not None:
-            on_step(index, value)
-        if not math.isfinite(value):
-            break
-        if index % check_every == 1 % check_every:
-            if last - value < tolerance:
+    with handing_out() if models.device.type == "cpu" else nullcontext():
+        theta = torch.ones_like(models, dtype=_working(models.dtype))
+        step = stepper(models)
+        masked, weight = _combined(models, theta, step)
+        last = float("inf")
+        for index in range(steps):
+            place = masked if origin is None else masked + origin
+            value, gradient = value_and_gradient(loss, place)
+            if on_step is not None:
+                on_step(index, value)
+            if not math.isfinite(value):
                 break
-            last = value
-        step(theta, masked, weight, gradient, learning_rate, clamp)
+            if index % check_every == 1 % check_every:
+                if last - value < tolerance:
+                    break
+                last = value
+            step(theta, masked, weight, gradient, learning_rate, clamp)
     return theta
 
 

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
-from threading import Barrier
+from threading import Barrier, local
 from typing import TypeVar
 
 import torch
+
+_here = local()
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -24,7 +26,7 @@ def across(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
     Python's own lock is free while an operation of torch or a compiled loop runs.  Of the errors
     the first is raised, once what is under way has ended; the rest is not begun.
     """
-    pieces, threads = list(items), torch.get_num_threads()
+    pieces, threads = list(items), getattr(_here, "threads", None) or torch.get_num_threads()
     if threads == 1 or len(pieces) < 2:
         with single_threaded():
             return [work(piece) for piece in pieces]
@@ -36,6 +38,24 @@ def across(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
             task.cancel()
         wait(tasks)
         raise
+
+
+@contextmanager
+def handing_out() -> Iterator[None]:
+    """Inside, only :func:`across` uses several threads, as many as torch had; torch uses one.
+
+    After each operation that torch splits, its threads stay awake for a moment, in which they are
+    in the way of those here.  So a loop that hands out most of its work does the rest alone.
+    """
+    if getattr(_here, "threads", None) is not None:
+        yield
+        return
+    _here.threads = torch.get_num_threads()
+    try:
+        with single_threaded():
+            yield
+    finally:
+        _here.threads = None
 
 
 @contextmanager
@@ -55,6 +75,7 @@ def single_threaded() -> Iterator[None]:
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     """Threads that stay, since starting them takes as long as a small piece of work."""
+    own = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, initializer=_start)
     # all are started at once; each has said that it wants one thread of torch, which is what torch
     # would give to threads that are started later, so it is told again
@@ -62,7 +83,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     for _ in range(threads):
         pool.submit(started.wait)
     started.wait()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(own)
     return pool
 
 
