@@ -31,7 +31,12 @@ MODELS = {
 BASE = {"model": "cnn", "clients": 10, "samples": 32, "rounds": 3, "defense": "skymask"}
 CURVES: dict[str, list[dict[str, Any]]] = {
     "clients": [{"clients": n, "rounds": 3} for n in (10, 30, 100, 300, 1000)],
-    "parameters": [{"model": name, "rounds": 3} for name in MODELS],
+    "parameters": [
+        {"model": "logistic_regression", "rounds": 10},
+        {"model": "cnn", "rounds": 5},
+        {"model": "resnet20", "rounds": 2},
+        {"model": "resnet18", "rounds": 1},
+    ],
     "rounds": [{"rounds": rounds} for rounds in (5, 10, 20, 40)],
 }
 

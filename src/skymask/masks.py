@@ -60,7 +60,9 @@ def learn(
     """
     if models.ndim != 2:
         raise ValueError(f"models must be a matrix [m, d], not of shape {tuple(models.shape)}")
-    with handing_out() if models.device.type == "cpu" else nullcontext():
+    # where the loss leaves the work to torch's threads, these stay
+    alone = isinstance(loss, SampleLoss) and loss.shared_out
+    with handing_out() if alone else nullcontext():
         theta = torch.ones_like(models, dtype=_working(models.dtype))
         step = stepper(models)
         masked, weight = _combined(models, theta, step)

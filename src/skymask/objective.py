@@ -118,7 +118,9 @@ class SampleLoss:
         self.model, self.samples = model, samples
         self._layout, self._features = model.layout, laid_out(samples.features)
         coupled = any(isinstance(part, _BatchNorm) for part in model.module.modules())
-        self._adds_up = model.softmax_axis == "class" and not coupled
+        adds_up = model.softmax_axis == "class" and not coupled
+        on_cpu = samples.features.device.type == "cpu"
+        self._parts = -(-len(samples) // self.PART) if adds_up and on_cpu else 1
         self._models = _Models(model.module)
 
     def __call__(self, parameters: Tensor) -> Tensor:
@@ -127,11 +129,15 @@ class SampleLoss:
         logits = functional_call(self.model.module, tensors, (self._features,))
         return cross_entropy(logits, self.samples.labels, self.model.softmax_axis)
 
+    @property
+    def shared_out(self) -> bool:
+        """Whether the samples are shared out among threads."""
+        return self._parts > 1
+
     def value_and_gradient(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """The loss at ``parameters`` [d] and its gradient [d], without a graph."""
-        count, images = len(self.samples), self._features
-        parts = -(-count // self.PART) if self._adds_up and images.device.type == "cpu" else 1
-        if parts < 2:
+        count, images, parts = len(self.samples), self._features, self._parts
+        if not self.shared_out:
             parameters = parameters.detach().requires_grad_()
             with torch.enable_grad():
                 value = self(parameters)

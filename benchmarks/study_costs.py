@@ -1,0 +1,103 @@
+"""What studies cost: a few rounds of every cell, measured, times the rounds that the study wants.
+
+    python benchmarks/study_costs.py config/config.yaml config/studies/*.yaml --rounds 2
+
+One thread, as a study's jobs have it, one seed of each cell.  Prints a Markdown table: hours of one
+core, and hours on ``--cores``, without the start of jobs and what is cached of other studies.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+import yaml
+
+from skymask import datasets, jobs, partition
+from skymask.experiment import Experiment
+from skymask.objective import Samples
+from skymask.rounds.evaluate import evaluate
+from skymask.rounds.federation import Federation
+from skymask.rounds.loop import run_span
+from skymask.rounds.progress import Progress
+
+BASE = Path(__file__).parents[1]
+DATA: dict[str, tuple[Samples, Samples, int]] = {}
+
+
+def data(name: str, folders: list[str]) -> tuple[Samples, Samples, int]:
+    """The samples of a data set and its number of classes."""
+    if name not in DATA:
+        arrays = datasets.DATASETS[name](jobs.search_path(folders))
+        pairs = [
+            (arrays.train_features, arrays.train_labels),
+            (arrays.test_features, arrays.test_labels),
+        ]
+        train, test = (
+            Samples(torch.from_numpy(x).float() / arrays.scale, torch.from_numpy(y))
+            for x, y in pairs
+        )
+        DATA[name] = train, test, int(train.labels.max()) + 1
+    return DATA[name]
+
+
+def seconds_per_round(run: Experiment, rounds: int, folders: list[str]) -> tuple[float, float]:
+    """Seconds of a round but for its evaluation, and of an evaluation."""
+    train, test, classes = data(run.dataset, folders)
+    assignment = partition.assign(
+        train.labels.numpy(),
+        classes=classes,
+        partition=run.partition.name,
+        parameters=run.partition.parameters,
+        clients=run.clients,
+        samples_per_client=run.samples_per_client,
+        root_size=run.root_size,
+        root_bias=run.root_bias,
+        data_seed=run.data_seed,
+    )
+    parties = Federation(run, train, test, assignment, classes)
+    progress, _ = run_span(parties, Progress(parties.initial_parameters()), range(1, 2))
+    start = time.perf_counter()
+    progress, span = run_span(parties, progress, range(2, 2 + rounds))
+    taken = time.perf_counter() - start
+    within = sum(row["seconds"] for row in span.timings if row["stage"] == "evaluate")
+    start = time.perf_counter()
+    evaluate(parties, progress.global_parameters)
+    return (taken - within) / rounds, time.perf_counter() - start
+
+
+def main() -> None:
+    """Print a row per study."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("studies", nargs="+", type=Path)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--cores", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    print(
+        f"| study | runs | rounds | seconds per round | core hours | hours on {arguments.cores} |"
+    )
+    print("| --- | --- | --- | --- | --- | --- |")
+    for file in arguments.studies:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        study = jobs.read_study(config, BASE, str(file))
+        known: dict[tuple[str, str, str], tuple[float, float]] = {}
+        seconds = rounds = 0.0
+        for cell in study.runs.values():
+            run = cell.experiment
+            key = (cell.attack, cell.defense, cell.setting)
+            if key not in known:
+                known[key] = seconds_per_round(run, arguments.rounds, study.data_folders)
+            each, evaluation = known[key]
+            seconds += cell.rounds * (each + evaluation / run.evaluate_every)
+            rounds += cell.rounds
+        hours = seconds / 3600
+        print(
+            f"| {study.name} | {len(study.runs)} | {rounds:.0f} | {seconds / rounds:.3g} "
+            f"| {hours:.3g} | {hours / arguments.cores:.3g} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
