@@ -14,7 +14,7 @@ from skymask.installed import installed
 from skymask.parallel import across
 
 # columns of a block; on a GPU, which has no such cache, what bounds the memory of copies
-COLUMNS = {"cpu": 4096, "cuda": 1 << 20}
+COLUMNS = {"cpu": 4096, "cuda": 1 << 16}
 # partial sums; no more threads than that have a part in a sum
 LANES = 8
 

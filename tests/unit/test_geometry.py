@@ -54,6 +54,14 @@ def test_float32_rows_are_measured_to_their_digits_and_close_ones_in_float64():
     assert 0 < found.diagonal(5).max() < 1e-8
 
 
+def test_rows_of_one_magnitude_are_measured_as_well():
+    # every product is of one size, so that roundings do not average out
+    signs = torch.sign(torch.from_numpy(normal(1, 60_000))).float()
+    rows = torch.tensor([0.0, 0.1, 0.13, 0.117, 0.3])[:, None] * signs
+    expected = cdist(rows.numpy(), rows.numpy(), "sqeuclidean")
+    assert_allclose(squared_distances(rows).numpy(), expected, rtol=1e-4)
+
+
 def test_cosines_are_those_of_scipy():
     rows = normal(7, 30)
     found = cosine_similarities(torch.from_numpy(rows), torch.from_numpy(rows[3]))

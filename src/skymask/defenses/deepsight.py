@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from skymask import blocks
 from skymask.contracts import requires
 from skymask.defenses.aggregation import Aggregation
 from skymask.defenses.clipping import clipped_mean
@@ -74,7 +75,7 @@ def deepsight(
     distances = combined(differences, _groups(neups, smallest), by_cosine)
     together = 1 - _apart(density_clusters(distances, smallest))
     shares = together @ suspicious.double() / together.sum(dim=1)
-    limit = midpoint_median(updates.double().norm(dim=1))
+    limit = midpoint_median(blocks.squared_lengths(updates).sqrt())
     return clipped_mean(updates, shares < tau, limit, scores=exceedings)
 
 

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from skymask import blocks
 from skymask.contracts import requires
 from skymask.defenses.aggregation import Aggregation
 from skymask.defenses.clipping import clipped_mean
@@ -37,7 +38,7 @@ def flame(
     """
     most = len(updates) // 2 + 1
     accepted = density_clusters(cosine_distances(updates), most, allow_single=True) == 0
-    length = midpoint_median(updates.double().norm(dim=1))
+    length = midpoint_median(blocks.squared_lengths(updates).sqrt())
     kept = clipped_mean(updates, accepted, length)
     deviation = math.sqrt(2 * math.log(1.25 / delta)) / epsilon * length
     # drawn in float64, so that runs in either precision add the same numbers

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from skymask import blocks
 from skymask.contracts import requires
 from skymask.defenses.aggregation import Aggregation
 from skymask.defenses.memory import places, union, widened
@@ -43,7 +44,7 @@ def foolsgold(
     sums[rows] = (sums[rows].double() + updates.double()).clamp(-largest, largest).to(updates.dtype)
     scores = _alpha(1 - cosine_distances(sums[rows]), confidence)
     weights = scores / scores.sum() if bool(scores.any()) else scores
-    update = (weights @ updates.double()).to(updates.dtype)
+    update = blocks.weighted_sum(weights, updates)
     memory = {"clients": everybody, "sums": sums}
     return Aggregation(update, scores > 0, weights, scores, state=memory)
 

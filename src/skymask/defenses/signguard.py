@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from skymask import blocks
 from skymask.contracts import requires
 from skymask.defenses.aggregation import Aggregation
 from skymask.defenses.clipping import clipped_mean
@@ -36,7 +37,7 @@ def signguard(
     among the clients.  Raises ValueError for parameters out of range.
     Source: Xu et al., ICDCS 2022.
     """
-    lengths = updates.double().norm(dim=1)
+    lengths = blocks.squared_lengths(updates).sqrt()
     usual = midpoint_median(lengths)
     accepted = (lengths >= lower * usual) & (lengths <= upper * usual)
     d = updates.shape[1]
