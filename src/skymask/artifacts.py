@@ -146,7 +146,7 @@ def packed(layers: Iterable[str]) -> dict[str, Any]:
 @cache
 def _versions() -> str:
     found = {"python": platform.python_version()}
-    for package in ("skymask", "torch", "numpy", "pyarrow", "scikit-learn"):
+    for package in ("skymask", "torch", "numba", "numpy", "pyarrow", "scikit-learn"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

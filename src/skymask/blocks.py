@@ -19,6 +19,11 @@ COLUMNS = {"cpu": 4096, "cuda": 1 << 16}
 LANES = 8
 
 
+def columns_of(device: torch.device) -> int:
+    """Columns of a block on ``device``."""
+    return COLUMNS.get(device.type, COLUMNS["cuda"])
+
+
 def cuts(width: int, size: int) -> list[slice]:
     """The slices of ``size`` that make up ``width``, the last may be shorter.
 
@@ -34,7 +39,7 @@ def fill(out: Tensor, values: Callable[[slice], Tensor]) -> Tensor:
     def work(block: slice) -> None:
         out[..., block] = values(block)
 
-    blocks = cuts(out.shape[-1], COLUMNS[out.device.type])
+    blocks = cuts(out.shape[-1], columns_of(out.device))
     if out.device.type == "cpu":
         across(work, blocks)
     else:
@@ -45,7 +50,7 @@ def fill(out: Tensor, values: Callable[[slice], Tensor]) -> Tensor:
 
 def total(width: int, device: torch.device, part: Callable[[slice], Tensor]) -> Tensor:
     """Σ part(block) over the blocks of ``width`` columns, at least one; parts are of one shape."""
-    blocks = cuts(width, COLUMNS[device.type])
+    blocks = cuts(width, columns_of(device))
 
     def lane(blocks: list[slice]) -> Tensor:
         found = part(blocks[0])

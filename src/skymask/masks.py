@@ -63,7 +63,7 @@ def learn(
     # where the loss leaves the work to torch's threads, these stay
     alone = isinstance(loss, SampleLoss) and loss.shared_out
     with handing_out() if alone else nullcontext():
-        theta = torch.ones_like(models, dtype=_working(models.dtype))
+        theta = models.new_ones(models.shape, dtype=_working(models.dtype))
         step = stepper(models)
         masked, weight = _combined(models, theta, step)
         last = float("inf")
@@ -87,7 +87,7 @@ def combine(models: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
 
     Where every gate of a coordinate underflows, no model is preferred: w̃ is their mean there.
     """
-    return _combined(models, theta, stepper(models))
+    return _combined(models, theta.contiguous(), stepper(models))
 
 
 def _combined(models: Tensor, theta: Tensor, step: Step) -> tuple[Tensor, Tensor]:

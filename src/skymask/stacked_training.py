@@ -102,7 +102,7 @@ def train_stacked(
     each of torch's threads takes a stack after the other.  ``model`` makes one for each stack.
     """
     updates = torch.zeros(len(clients), len(start), device=start.device, dtype=start.dtype)
-    size = max(1, MEMORY[start.device.type] // of_a_client)
+    size = max(1, MEMORY.get(start.device.type, MEMORY["cuda"]) // of_a_client)
     # those with as many batches stand together, so that few wait for one
     order = sorted(range(len(clients)), key=lambda i: -len(clients[i]))
     stacks = [order[first : first + size] for first in range(0, len(order), size)]

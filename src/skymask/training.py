@@ -82,8 +82,9 @@ def train_clients(
             of_a_client=bytes_of_a_client(model.module, shape, settings.batch_size),
         )
     updates = start.new_empty(len(clients), len(start))
+    on_cpu = start.device.type == "cpu"
     models: SimpleQueue[ResidentModel] = SimpleQueue()
-    for _ in range(min(torch.get_num_threads(), len(clients))):
+    for _ in range(min(torch.get_num_threads(), len(clients)) if on_cpu else 1):
         models.put(model.copy())
 
     def work(client: int) -> None:
@@ -92,7 +93,11 @@ def train_clients(
         torch.sub(own.vector, start, out=updates[client])
         models.put(own)
 
-    across(work, range(len(clients)))
+    if on_cpu:
+        across(work, range(len(clients)))
+    else:
+        for client in range(len(clients)):
+            work(client)
     return updates
 
 
@@ -124,7 +129,7 @@ def _stacked(
 ) -> bool:
     if settings.batching != "auto":
         return settings.batching == "stacked"
-    return device == "cuda" or bytes_of_a_client(module, shape, settings.batch_size) < SMALL
+    return device != "cpu" or bytes_of_a_client(module, shape, settings.batch_size) < SMALL
 
 
 def _autocast(start: Tensor, settings: LocalTraining) -> AbstractContextManager[None]:

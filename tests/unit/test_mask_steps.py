@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
@@ -84,6 +85,17 @@ def test_bits_do_not_depend_on_the_number_of_threads(kind, monkeypatch):
         assert all(one.equal(two) for one, two in zip(found[0], other, strict=True))
 
 
+def test_the_layout_of_the_models_in_memory_does_not_matter():
+    rows = situation(4, 900)[0]
+
+    def loss(w):
+        return ((w - rows[0]) ** 2).sum() * 1e-4
+
+    turned = rows.T.contiguous().T
+    assert not turned.is_contiguous()
+    assert masks.learn(turned, loss, steps=5).equal(masks.learn(rows, loss, steps=5))
+
+
 def test_bfloat16_models_are_learned_as_their_float32_copies_are():
     rows = situation(4, 900)[0].bfloat16()
 
@@ -132,6 +144,21 @@ def test_pieces_of_work_keep_their_order_and_torch_its_threads():
     seen = parallel.across(lambda number: (number, torch.get_num_threads()), range(7))
     assert seen == [(number, 1) for number in range(7)]
     assert torch.get_num_threads() == before
+
+
+def test_work_is_handed_out_while_torch_has_one_thread():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with parallel.handing_out():
+            assert torch.get_num_threads() == 1
+            with parallel.handing_out():
+                together = threading.Barrier(2, timeout=20)
+                # each waits for the other: they run at once, or never
+                parallel.across(lambda _: together.wait(), range(2))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_an_error_in_a_piece_of_work_is_raised():

@@ -15,7 +15,9 @@ sys.setrecursionlimit(20_000)
 # jobs find the package without an installation, with and without conda
 SOURCE = shlex.quote(f"{workflow.basedir}/src")
 # memory of many clients in large pages: a third of the time to take it
-shell.prefix(f"export THP_MEM_ALLOC_ENABLE=1 PYTHONPATH={SOURCE}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; ")
+shell.prefix(
+    f"export THP_MEM_ALLOC_ENABLE=1 PYTHONPATH={SOURCE}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
+)
 
 
 wildcard_constraints:

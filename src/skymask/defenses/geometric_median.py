@@ -61,9 +61,9 @@ def _coordinates(rows: Tensor) -> Tensor:
         found: Tensor = torch.linalg.qr(offsets.T, mode="r").R
         return found
 
-    width, device = rows.shape[1], rows.device.type
-    parts = blocks.cuts(width, blocks.COLUMNS[device])
-    triangles = across(triangle, parts) if device == "cpu" else list(map(triangle, parts))
+    parts = blocks.cuts(rows.shape[1], blocks.columns_of(rows.device))
+    on_cpu = rows.device.type == "cpu"
+    triangles = across(triangle, parts) if on_cpu else list(map(triangle, parts))
     if len(triangles) == 1:
         return triangles[0].T
     whole: Tensor = torch.linalg.qr(torch.cat(triangles), mode="r").R
