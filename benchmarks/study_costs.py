@@ -12,50 +12,20 @@ from pathlib import Path
 
 import torch
 import yaml
+from cluster_study import federation
 
-from skymask import datasets, jobs, partition
+from skymask import jobs
 from skymask.experiment import Experiment
-from skymask.objective import Samples
 from skymask.rounds.evaluate import evaluate
-from skymask.rounds.federation import Federation
 from skymask.rounds.loop import run_span
 from skymask.rounds.progress import Progress
 
 BASE = Path(__file__).parents[1]
-DATA: dict[str, tuple[Samples, Samples, int]] = {}
 
 
-def data(name: str, folders: list[str]) -> tuple[Samples, Samples, int]:
-    """The samples of a data set and its number of classes."""
-    if name not in DATA:
-        arrays = datasets.DATASETS[name](jobs.search_path(folders))
-        pairs = [
-            (arrays.train_features, arrays.train_labels),
-            (arrays.test_features, arrays.test_labels),
-        ]
-        train, test = (
-            Samples(torch.from_numpy(x).float() / arrays.scale, torch.from_numpy(y))
-            for x, y in pairs
-        )
-        DATA[name] = train, test, int(train.labels.max()) + 1
-    return DATA[name]
-
-
-def seconds_per_round(run: Experiment, rounds: int, folders: list[str]) -> tuple[float, float]:
+def seconds_per_round(run: Experiment, rounds: int) -> tuple[float, float]:
     """Seconds of a round but for its evaluation, and of an evaluation."""
-    train, test, classes = data(run.dataset, folders)
-    assignment = partition.assign(
-        train.labels.numpy(),
-        classes=classes,
-        partition=run.partition.name,
-        parameters=run.partition.parameters,
-        clients=run.clients,
-        samples_per_client=run.samples_per_client,
-        root_size=run.root_size,
-        root_bias=run.root_bias,
-        data_seed=run.data_seed,
-    )
-    parties = Federation(run, train, test, assignment, classes)
+    parties = federation(run)
     progress, _ = run_span(parties, Progress(parties.initial_parameters()), range(1, 2))
     start = time.perf_counter()
     progress, span = run_span(parties, progress, range(2, 2 + rounds))
@@ -87,7 +57,7 @@ def main() -> None:
             run = cell.experiment
             key = (cell.attack, cell.defense, cell.setting)
             if key not in known:
-                known[key] = seconds_per_round(run, arguments.rounds, study.data_folders)
+                known[key] = seconds_per_round(run, arguments.rounds)
             each, evaluation = known[key]
             seconds += cell.rounds * (each + evaluation / run.evaluate_every)
             rounds += cell.rounds

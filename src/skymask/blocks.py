@@ -39,12 +39,7 @@ def fill(out: Tensor, values: Callable[[slice], Tensor]) -> Tensor:
     def work(block: slice) -> None:
         out[..., block] = values(block)
 
-    blocks = cuts(out.shape[-1], columns_of(out.device))
-    if out.device.type == "cpu":
-        across(work, blocks)
-    else:
-        for block in blocks:
-            work(block)
+    across(work, cuts(out.shape[-1], columns_of(out.device)), out.device)
     return out
 
 
@@ -60,7 +55,7 @@ def total(width: int, device: torch.device, part: Callable[[slice], Tensor]) -> 
 
     share = -(-len(blocks) // LANES)
     lanes = [blocks[k : k + share] for k in range(0, len(blocks), share)]
-    sums = across(lane, lanes) if device.type == "cpu" else list(map(lane, lanes))
+    sums = across(lane, lanes, device)
     found = sums[0]
     for other in sums[1:]:
         found = found + other

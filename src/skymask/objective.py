@@ -96,7 +96,7 @@ class FunctionalModel:
                 logits: Tensor = model.module(images)
                 return logits
 
-        return across(outputs, rows) if features.device.type == "cpu" else list(map(outputs, rows))
+        return across(outputs, rows, features.device)
 
     def loss_on(self, samples: Samples) -> "SampleLoss":
         """The mean cross-entropy on ``samples`` as a differentiable function of parameters [d]."""

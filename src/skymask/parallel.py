@@ -20,12 +20,17 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def across(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+def across(
+    work: Callable[[T], R], items: Iterable[T], device: torch.device | None = None
+) -> list[R]:
     """``[work(item) for item in items]``, by as many threads as torch has here.
 
+    For tensors on another ``device`` than the CPU, which does one thing after the other, by one.
     Python's own lock is free while an operation of torch or a compiled loop runs.  Of the errors
     the first is raised, once what is under way has ended; the rest is not begun.
     """
+    if device is not None and device.type != "cpu":
+        return [work(item) for item in items]
     pieces, threads = list(items), getattr(_here, "threads", None) or torch.get_num_threads()
     if threads == 1 or len(pieces) < 2:
         with single_threaded():

@@ -118,11 +118,7 @@ def train_stacked(
         rows = _descend(model(), start, held, batches, batch_size, learning_rate, gradient_clip)
         updates[torch.tensor(stack[: len(held)], device=start.device)] = rows - start
 
-    if start.device.type == "cpu":
-        across(work, stacks)
-    else:
-        for stack in stacks:
-            work(stack)
+    across(work, stacks, start.device)
     return updates
 
 

@@ -82,9 +82,8 @@ def train_clients(
             of_a_client=bytes_of_a_client(model.module, shape, settings.batch_size),
         )
     updates = start.new_empty(len(clients), len(start))
-    on_cpu = start.device.type == "cpu"
     models: SimpleQueue[ResidentModel] = SimpleQueue()
-    for _ in range(min(torch.get_num_threads(), len(clients)) if on_cpu else 1):
+    for _ in range(min(torch.get_num_threads(), len(clients))):
         models.put(model.copy())
 
     def work(client: int) -> None:
@@ -93,11 +92,7 @@ def train_clients(
         torch.sub(own.vector, start, out=updates[client])
         models.put(own)
 
-    if on_cpu:
-        across(work, range(len(clients)))
-    else:
-        for client in range(len(clients)):
-            work(client)
+    across(work, range(len(clients)), start.device)
     return updates
 
 

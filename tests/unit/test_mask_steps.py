@@ -11,6 +11,8 @@ from torch.testing import assert_close
 
 from skymask import mask_kernel, mask_steps, masks, parallel
 
+from .threads import with_threads
+
 WIDTHS = [1, 15, mask_kernel.TILE, mask_kernel.TILE + 1, 33 * mask_kernel.TILE + 7]
 RATE, CLAMP = 3e6, 1e-7
 
@@ -74,13 +76,7 @@ def test_sigmoid_is_right_to_a_few_units_in_the_last_place():
 @pytest.mark.parametrize("kind", ["numba", "torch"])
 def test_bits_do_not_depend_on_the_number_of_threads(kind, monkeypatch):
     rows, *others = situation(5, 3 * 32 * mask_kernel.TILE + 11)
-    before, found = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            found.append(steps_of(kind, rows, others, monkeypatch=monkeypatch))
-    finally:
-        torch.set_num_threads(before)
+    found = with_threads(lambda: steps_of(kind, rows, others, monkeypatch=monkeypatch))
     for other in found[1:]:
         assert all(one.equal(two) for one, two in zip(found[0], other, strict=True))
 

@@ -13,6 +13,8 @@ from skymask import mask_steps, masks, models
 from skymask.objective import Samples, root_loss
 from skymask.parameters import Layout
 
+from .threads import with_threads
+
 DATA = Path(__file__).parents[1] / "data"
 ORACLES = ["lr_12_clients", "lr_20_clients_40pct"]
 INF = float("inf")
@@ -249,11 +251,5 @@ def test_bits_of_a_gradient_do_not_depend_on_the_number_of_threads():
     features = torch.rand(100, 1, 8, 8, generator=source)
     labels = torch.randint(0, 10, (100,), generator=source)
     loss = root_loss(module, Samples(features, labels))
-    before, found = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            found.append(masks.value_and_gradient(loss, vector))
-    finally:
-        torch.set_num_threads(before)
+    found = with_threads(lambda: masks.value_and_gradient(loss, vector))
     assert all(value == found[0][0] and g.equal(found[0][1]) for value, g in found)

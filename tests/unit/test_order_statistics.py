@@ -8,6 +8,8 @@ from torch.testing import assert_close
 from skymask import order_kernel, order_statistics
 from skymask.order_statistics import middle_mean, network
 
+from .threads import with_threads
+
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 8, 11])
 def test_a_network_sorts_all_zeros_and_ones(count):
@@ -48,12 +50,6 @@ def test_middle_means_are_those_of_sorted_columns(count, dropped, width, monkeyp
 
 def test_bits_do_not_depend_on_the_number_of_threads():
     rows = torch.randn(9, 70 * order_kernel.TILE, generator=torch.Generator().manual_seed(0))
-    before, found = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            found.append(middle_mean(rows, 2))
-    finally:
-        torch.set_num_threads(before)
+    found = with_threads(lambda: middle_mean(rows, 2))
     assert found[1].equal(found[0])
     assert found[2].equal(found[0])

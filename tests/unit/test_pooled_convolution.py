@@ -7,6 +7,8 @@ from torch.testing import assert_close
 from skymask import pooled_convolution
 from skymask.pooled_convolution import CHANNELS, PooledConvolution
 
+from .threads import with_threads
+
 CASES = [
     # channels, outputs, padding, height, width, samples
     (CHANNELS, CHANNELS, 0, 12, 12, 3),
@@ -77,13 +79,7 @@ def test_bits_do_not_depend_on_the_number_of_threads():
     module = layer(30, 50, 0)
     images = torch.rand(3 * pooled_convolution.SAMPLES + 5, 30, 6, 6)
     direction = torch.randn(len(images), 50, 2, 2)
-    before, found = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            found.append(values_and_gradients(module, images, direction, fused=True))
-    finally:
-        torch.set_num_threads(before)
+    found = with_threads(lambda: values_and_gradients(module, images, direction, fused=True))
     for other in found[1:]:
         assert all(one.equal(two) for one, two in zip(found[0][1:], other[1:], strict=True))
 

@@ -15,6 +15,8 @@ from skymask.parameters import ResidentModel
 from skymask.seeds import generator
 from skymask.training import LocalTraining, train_client, train_clients
 
+from .threads import with_threads
+
 SHAPE = (1, 8, 8)
 
 
@@ -204,18 +206,11 @@ def test_bits_do_not_depend_on_the_number_of_threads(name, batching, monkeypatch
     parties = [samples(count, seed) for seed, count in enumerate(RAGGED)]
     start = resident(name, seed=3).vector.clone()
     settings = LocalTraining(2, 8, 0.3, 1e-2, batching=batching)
-    before, found = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            found.append(
-                train_clients(
-                    resident(name), start, parties, settings, lambda c: generator(0, "x", c)
-                )
-            )
-            assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
+    found = with_threads(
+        lambda: train_clients(
+            resident(name), start, parties, settings, lambda c: generator(0, "x", c)
+        )
+    )
     assert found[1].equal(found[0])
     assert found[2].equal(found[0])
 

@@ -62,8 +62,7 @@ def _coordinates(rows: Tensor) -> Tensor:
         return found
 
     parts = blocks.cuts(rows.shape[1], blocks.columns_of(rows.device))
-    on_cpu = rows.device.type == "cpu"
-    triangles = across(triangle, parts) if on_cpu else list(map(triangle, parts))
+    triangles = across(triangle, parts, rows.device)
     if len(triangles) == 1:
         return triangles[0].T
     whole: Tensor = torch.linalg.qr(torch.cat(triangles), mode="r").R
