@@ -4,6 +4,8 @@ Each program has a block of columns and goes through the models; what it reduces
 registers.  Imported only where there is Triton.
 """
 
+from contextlib import nullcontext
+
 import torch
 import triton
 import triton.language as tl
@@ -66,8 +68,9 @@ def step(
 ) -> None:
     """See :mod:`skymask.mask_steps`; ``models`` float32 or bfloat16, contiguous like the others."""
     size, width = models.shape
-    # the launch goes to the current device, which need not be that of the tensors
-    with torch.cuda.device(models.device):
+    # the launch goes to the current device, which need not be that of the tensors; on a CPU it is
+    # interpreted
+    with torch.cuda.device(models.device) if models.is_cuda else nullcontext():
         _step[(triton.cdiv(width, COLUMNS),)](
             models, theta, masked, weight, gradient, size, width, rate, clamp, columns=COLUMNS
         )
