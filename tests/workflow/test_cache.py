@@ -49,7 +49,7 @@ def test_editing_an_attack_reruns_the_runs_of_that_attack(project):
 
 
 def test_editing_masks_reruns_skymask_alone(project):
-    project.edit("src/skymask/masks.py", "BLOCK = 4096", "BLOCK = 2048")
+    project.edit("src/skymask/mask_steps.py", "BLOCK = 4096", "BLOCK = 2048")
     assert project.planned() == {"span": 2, "collect": 1, **TABLES, **MASKS}
 
 

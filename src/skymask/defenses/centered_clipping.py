@@ -23,9 +23,10 @@ def centered_clipping(
     on v.  Raises ValueError unless τ > 0 and steps ≥ 1.
     Source: Karimireddy, He & Jaggi, ICML 2021 (there on the clients' momentum, here on updates).
 
+    >>> import torch
     >>> far = torch.tensor([[0.0, 2.0], [30.0, 40.0]])
-    >>> centered_clipping(far, {}, tau=10.0).update.tolist()
-    [3.0, 5.0]
+    >>> centered_clipping(far, {}, tau=10.0).update
+    tensor([3., 5.])
     """
     n = len(updates)
     centre = state["centre"].double() if state else updates.new_zeros(updates.shape[1]).double()
