@@ -31,7 +31,7 @@ format: .venv/dev.stamp
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakefmt Snakefile workflow/rules
 
 bench: .venv/dev.stamp
-	THP_MEM_ALLOC_ENABLE=1 $(BIN)/python benchmarks/run.py --out results/bench/bench
+	$(BIN)/python benchmarks/run.py --out results/bench/bench
 	@echo "see results/bench/bench.md"
 
 .venv/run.stamp: requirements.txt pyproject.toml
