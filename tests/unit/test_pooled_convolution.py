@@ -15,6 +15,7 @@ CASES = [
     (CHANNELS + 3, 20, 0, 11, 8, 5),
     (30, 50, 0, 5, 6, 2 * pooled_convolution.SAMPLES + 1),
     (1, CHANNELS, 0, 12, 9, 4),
+    (1, CHANNELS, 0, 31, 30, 4),
     (3, 17, 1, 8, 7, 4),
     (CHANNELS, 24, 1, 8, 8, 33),
 ]
