@@ -84,7 +84,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     pool = ThreadPoolExecutor(threads, initializer=_start)
     # all are started at once; each has said that it wants one thread of torch, which is what torch
     # would give to threads that are started later, so it is told again
-    started = Barrier(threads + 1)
+    started = Barrier(threads + 1, timeout=60)
     for _ in range(threads):
         pool.submit(started.wait)
     started.wait()
