@@ -114,9 +114,10 @@ def test_an_error_ends_the_caller_at_a_later_hand_over_and_the_rest_is_dropped()
 
 
 def test_a_caller_that_fails_drops_what_waits_and_keeps_its_own_error():
-    gate, done = threading.Semaphore(0), []
+    gate, begun, done = threading.Semaphore(0), threading.Event(), []
 
     def work(item):
+        begun.set()
         gate.acquire()
         done.append(item)
 
@@ -124,6 +125,7 @@ def test_a_caller_that_fails_drops_what_waits_and_keeps_its_own_error():
         with background(work, held=2) as hand_over:
             hand_over(1)
             hand_over(2)
+            assert begun.wait(timeout=20)
             threading.Timer(0.1, gate.release, [5]).start()
             raise KeyError("the caller's")
 
