@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skymask.contracts import requires
+from skymask.contracts import call, requires
 from skymask.seeds import numpy_generator
 
 ROOT, UNUSED = -1, -2
 
 Labels = npt.NDArray[np.int64]
+Groups = npt.NDArray[np.int32]
 Assignment = npt.NDArray[np.int32]
 Partition = Callable[..., Assignment]
 
@@ -72,7 +73,25 @@ def dirichlet(
     return assignment
 
 
-PARTITIONS: dict[str, Partition] = {"iid": iid, "label_bias": label_bias, "dirichlet": dirichlet}
+def natural(groups: Groups, clients: int) -> Assignment:
+    """Each sample stays with its natural owner: client i is the data set's group i.
+
+    Raises ValueError when a group is no client.
+    """
+    if groups.max(initial=0) >= clients:
+        raise ValueError(
+            f"the data set has {groups.max() + 1} natural clients, not {clients}: set clients to "
+            "their number, or take another partition"
+        )
+    return groups.astype(np.int32)
+
+
+PARTITIONS: dict[str, Partition] = {
+    "iid": iid,
+    "label_bias": label_bias,
+    "dirichlet": dirichlet,
+    "natural": natural,
+}
 
 
 def root_counts(size: int, classes: int, bias: float | None) -> Labels:
@@ -92,6 +111,35 @@ def root_counts(size: int, classes: int, bias: float | None) -> Labels:
     return np.insert(counts, 1, favoured)
 
 
+def _balanced_root(labels: Labels, counts: Labels, generator: np.random.Generator) -> Labels:
+    """Indices of the root data: ``counts`` [C] samples of each class, drawn uniformly."""
+    drawn = []
+    for label, count in enumerate(counts):
+        mine = np.flatnonzero(labels == label)
+        if count > len(mine):
+            raise ValueError(
+                f"the root data needs {count} samples of class {label}, the training data has "
+                f"{len(mine)}: lower root_size or root_bias"
+            )
+        drawn.append(generator.choice(mine, size=count, replace=False))
+    return np.concatenate(drawn)
+
+
+def _root_of_groups(groups: Groups, share: float, generator: np.random.Generator) -> Labels:
+    """Indices of the root data: the rounded ``share`` of each group's samples, at least one."""
+    drawn = []
+    for group in np.unique(groups):
+        mine = np.flatnonzero(groups == group)
+        count = max(1, round(share * len(mine)))
+        if count >= len(mine):
+            raise ValueError(
+                f"the root data needs {count} of the {len(mine)} samples of client {group}, which "
+                "leaves it none: lower root_share"
+            )
+        drawn.append(generator.choice(mine, size=count, replace=False))
+    return np.concatenate(drawn)
+
+
 def assign(
     labels: Labels,
     *,
@@ -100,26 +148,36 @@ def assign(
     parameters: dict[str, Any],
     clients: int,
     samples_per_client: int | None,
-    root_size: int,
+    root_size: int | None,
     root_bias: float | None,
     data_seed: int,
+    root_share: float | None = None,
+    groups: Groups | None = None,
 ) -> Assignment:
     """Take the root data out of the training samples, then split the rest among the clients.
 
-    With ``samples_per_client`` k, only clients × k of the remaining samples are dealt, drawn
-    uniformly; k is then the mean over clients.  Raises ValueError when a class has too few
-    samples for the root data, or there are too few for the clients.
+    The root data is ``root_size`` samples by ``root_bias``, or ``root_share`` of the samples of
+    each natural client, to the nearest number and at least one; ``groups`` [N] are the natural
+    clients of the samples.  With ``samples_per_client`` k, only clients × k of the remaining
+    samples are dealt, drawn uniformly; k is then the mean over clients.  Raises ValueError when a
+    class or a client has too few samples for the root data, there are too few for the clients, or
+    natural clients are asked for and the data set has none.
     """
+
+    def owners() -> Groups:
+        if groups is None:
+            raise ValueError("the data set has no natural clients: take another partition")
+        return groups
+
     assignment = np.full(len(labels), UNUSED, dtype=np.int32)
     generator = numpy_generator(data_seed, "root data")
-    for label, count in enumerate(root_counts(root_size, classes, root_bias)):
-        mine = np.flatnonzero(labels == label)
-        if count > len(mine):
-            raise ValueError(
-                f"the root data needs {count} samples of class {label}, the training data has "
-                f"{len(mine)}: lower root_size or root_bias"
-            )
-        assignment[generator.choice(mine, size=count, replace=False)] = ROOT
+    if root_share is not None:
+        assignment[_root_of_groups(owners(), root_share, generator)] = ROOT
+    elif root_size is not None:
+        counts = root_counts(root_size, classes, root_bias)
+        assignment[_balanced_root(labels, counts, generator)] = ROOT
+    else:
+        raise ValueError("the root data has no size: give root_size or root_share")
     rest = np.flatnonzero(assignment == UNUSED)
     if samples_per_client is not None:
         wanted = clients * samples_per_client
@@ -130,10 +188,14 @@ def assign(
             )
         drawn = numpy_generator(data_seed, "samples").permutation(rest)[:wanted]
         rest = np.sort(drawn)
-    split = PARTITIONS[partition]
-    assignment[rest] = split(
-        labels[rest], clients, classes, numpy_generator(data_seed, "partition"), **parameters
-    )
+    offers: dict[str, Callable[[], Any]] = {
+        "labels": lambda: labels[rest],
+        "clients": lambda: clients,
+        "classes": lambda: classes,
+        "generator": lambda: numpy_generator(data_seed, "partition"),
+        "groups": lambda: owners()[rest],
+    }
+    assignment[rest] = call(PARTITIONS[partition], offers, parameters)
     return assignment
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from skymask.artifacts import SCHEMAS, read_rows, read_table, write_table
+from skymask.artifacts import SCHEMAS, read_rows, read_schema, read_table, write_table
 from skymask.columns import fixed_bytes, fixed_lists, from_numpy, to_numpy
 
 
@@ -20,22 +20,28 @@ def write_samples(
     *,
     classes: int,
     scale: float,
+    groups: npt.NDArray[Any] | None = None,
 ) -> None:
     """Write samples: ``features`` [N, *shape] uint8 or float32, ``labels`` [N].
 
-    ``scale`` is what features are divided by on reading.
+    ``scale`` is what features are divided by on reading; ``groups`` [N], the natural owner of each
+    sample, become a column of their own where there are any.
     """
     rows = features.reshape(len(features), -1)
     flat = fixed_bytes(rows) if rows.dtype == np.uint8 else fixed_lists(rows)
-    described = "the sample, row by row; of uint8 a byte each"
+    columns = {"label": from_numpy(labels.astype(np.int64))}
+    if groups is not None:
+        columns["group"] = from_numpy(groups.astype(np.int32))
+    columns["features"] = flat
+    descriptions = {
+        "label": "class, from 0",
+        "group": "the sample's natural owner, from 0",
+        "features": "the sample, row by row; of uint8 a byte each",
+    }
     schema = pa.schema(
         [
-            pa.field("label", pa.int64(), metadata={"description": "class, from 0"}),
-            pa.field(
-                "features",
-                flat.type,
-                metadata={"description": described},
-            ),
+            pa.field(name, values.type, metadata={"description": descriptions[name]})
+            for name, values in columns.items()
         ],
         metadata={
             "skymask.shape": json.dumps(list(features.shape[1:])),
@@ -43,7 +49,7 @@ def write_samples(
             "skymask.scale": str(scale),
         },
     )
-    table = pa.Table.from_arrays([from_numpy(labels.astype(np.int64)), flat], schema=schema)
+    table = pa.Table.from_arrays(list(columns.values()), schema=schema)
     write_table(path, "samples", dataset, table, compression="zstd")
 
 
@@ -51,6 +57,16 @@ def read_labels(path: Path, dataset: str) -> tuple[npt.NDArray[np.int64], int]:
     """Read the labels [N] and the number of classes alone."""
     table = read_table(path, "samples", dataset, columns=["label"])
     return to_numpy(table["label"]), int(table.schema.metadata[b"skymask.classes"])
+
+
+def read_groups(path: Path, dataset: str) -> npt.NDArray[np.int32] | None:
+    """Read the natural owner of each sample [N] alone, or None where the data set has none."""
+    if "group" not in read_schema(path, "samples", dataset).names:
+        return None
+    groups: npt.NDArray[np.int32] = to_numpy(
+        read_table(path, "samples", dataset, columns=["group"])["group"]
+    )
+    return groups
 
 
 def write_partition(path: Path, spec: str, assignment: npt.NDArray[np.int32]) -> None:

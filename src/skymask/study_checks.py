@@ -1,5 +1,6 @@
 """What must hold together in one cell of a study's grid."""
 
+from math import ceil
 from typing import Any
 
 from skymask.experiment import Experiment
@@ -16,12 +17,14 @@ def check_cell(
     clients and attackers is a finding, and the cell is left out.
     """
     data = PLAIN["dataset"]()[run.dataset].facts
+    key, root = _root_data(run, data["train"])
     held = run.clients * (run.samples_per_client or 1)
-    if run.root_size + held > data["train"]:
+    if root + held > data["train"]:
         problems.say(
-            f"clients, samples_per_client, root_size: {run.clients} clients and the root data need "
-            f"{run.root_size + held} training samples, {run.dataset} has {data['train']}: lower one"
+            f"clients, samples_per_client, {key}: {run.clients} clients and the root data need "
+            f"{root + held} training samples, {run.dataset} has {data['train']}: lower one"
         )
+    _check_natural(run, data, problems)
     if run.attack.name != "none" and run.malicious == 0:
         problems.add(
             "malicious_share",
@@ -60,6 +63,43 @@ def check_cell(
         if entry.leaves is not None:
             rows = entry.leaves.condition(**{name: known[name] for name in entry.leaves.names})
     return "; ".join(undefined) or None
+
+
+def _root_data(run: Experiment, train: int) -> tuple[str, int]:
+    """The key that sets the size of the root data, and that size; of a share, the least it can be.
+
+    A share is rounded for each client, to at least one sample.
+    """
+    if run.root_share is not None:
+        return "root_share", max(run.clients, ceil(run.root_share * train - run.clients / 2))
+    return "root_size", run.root_size or 0
+
+
+def _check_natural(run: Experiment, data: dict[str, Any], problems: Problems) -> None:
+    """What a split by natural clients, and a share of their samples, demand of the data set."""
+    name, datasets = run.partition.name, PLAIN["dataset"]()
+    partitions = REGISTRIES["partition"]()
+    if "groups" not in partitions[name].asks:
+        if run.root_share is not None:
+            fitting = " or ".join(
+                key for key, entry in partitions.items() if "groups" in entry.asks
+            )
+            shown = f"is a share of every natural client's samples, and partition {name} has no"
+            way_out = f"set root_size in its place, or take partition {fitting}"
+            problems.add("root_share", run.root_share, f"{shown} natural clients: {way_out}")
+    elif "groups" not in data:
+        fitting = " or ".join(key for key, entry in datasets.items() if "groups" in entry.facts)
+        problems.say(
+            f"partition {name}: the data set {run.dataset} has no natural clients: take another "
+            f"partition, or dataset {fitting}"
+        )
+    elif run.clients != data["groups"]:
+        problems.add(
+            "clients",
+            run.clients,
+            f"are not the {data['groups']} natural clients of {run.dataset}: set clients: "
+            f"{data['groups']}, or take a partition other than {name}",
+        )
 
 
 def _check_attack(run: Experiment, facts: dict[str, Any], problems: Problems) -> None:

@@ -15,6 +15,7 @@ from skymask.partition import (
     draw_malicious,
     iid,
     label_bias,
+    natural,
     root_counts,
 )
 
@@ -154,11 +155,13 @@ def test_root_data_has_the_wanted_classes_and_no_client_holds_it(bias):
 @pytest.mark.parametrize("name", PARTITIONS)
 def test_every_partition_deals_every_sample_left_to_a_client(name):
     labels = labels_of(2000)
-    assignment = assigned(labels, partition=name, clients=15)
+    groups = np.arange(2000, dtype=np.int32) % 15
+    settings = {"partition": name, "clients": 15, "groups": groups}
+    assignment = assigned(labels, **settings)
     assert ((assignment == ROOT) | ((assignment >= 0) & (assignment < 15))).all()
-    again = assigned(labels, partition=name, clients=15)
+    again = assigned(labels, **settings)
     assert (again == assignment).all()
-    assert (assigned(labels, partition=name, clients=15, data_seed=2) != assignment).any()
+    assert (assigned(labels, **settings, data_seed=2) != assignment).any()
 
 
 def test_samples_per_client_leaves_the_rest_unused():
@@ -201,3 +204,75 @@ def test_nobody_or_everybody_may_be_malicious():
     state = np.random.get_state()[1].copy()  # noqa: NPY002
     draw_malicious(5, 2, seed=1)
     assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
+
+
+SIZES = [100, 51, 50, 17, 10, 2]  # of six natural clients
+
+
+def natural_clients():
+    """Groups [230] in no order."""
+    return rng().permutation(np.repeat(np.arange(len(SIZES), dtype=np.int32), SIZES))
+
+
+def split_naturally(**changes):
+    groups = natural_clients()
+    settings = {"partition": "natural", "clients": 6, "groups": groups, "root_size": 20}
+    return groups, assigned(labels_of(len(groups)), **{**settings, **changes})
+
+
+def test_natural_clients_hold_their_own_samples():
+    groups, assignment = split_naturally()
+    held = assignment != ROOT
+    assert (assignment[held] == groups[held]).all()
+    assert held.sum() == 230 - 20
+    assert assignment.dtype == np.int32
+
+
+def test_a_root_share_takes_that_share_of_every_client_and_one_sample_at_least():
+    groups, assignment = split_naturally(root_size=None, root_share=0.03)
+    # 3 %: 3.0, 1.53, 1.5 (to the even number), 0.51, 0.3 and 0.06 samples
+    assert np.bincount(groups[assignment == ROOT], minlength=6).tolist() == [3, 2, 2, 1, 1, 1]
+    rest = assignment != ROOT
+    assert (assignment[rest] == groups[rest]).all()
+
+
+def test_a_root_share_is_drawn_uniformly_by_the_data_seed():
+    draws = [
+        split_naturally(root_size=None, root_share=0.5, data_seed=seed)[1] == ROOT
+        for seed in range(200)
+    ]
+    assert (split_naturally(root_size=None, root_share=0.5, data_seed=3)[1] == ROOT).tolist() == (
+        draws[3].tolist()
+    )
+    # of the client with 50 samples each is root data in half of the draws
+    mine = np.mean(draws, axis=0)[natural_clients() == 2]
+    assert (np.abs(mine - 0.5) < 5 * np.sqrt(0.25 / 200)).all()
+
+
+def test_a_root_share_does_not_depend_on_the_samples_of_a_client():
+    _, whole = split_naturally(root_size=None, root_share=0.1)
+    _, fewer = split_naturally(root_size=None, root_share=0.1, samples_per_client=5)
+    assert ((whole == ROOT) == (fewer == ROOT)).all()
+
+
+def test_samples_per_client_keeps_the_natural_clients():
+    groups, assignment = split_naturally(root_size=None, root_share=0.1, samples_per_client=10)
+    held = assignment >= 0
+    assert held.sum() == 60
+    assert (assignment[held] == groups[held]).all()
+    assert (assignment == UNUSED).sum() == 230 - 60 - sum([10, 5, 5, 2, 1, 1])
+    # the draw does not look at who holds a sample
+    assert np.bincount(assignment[held], minlength=6)[0] > 15
+
+
+def test_natural_clients_that_do_not_fit_are_refused_with_advice():
+    with pytest.raises(ValueError, match="6 natural clients, not 5: set clients to their number"):
+        natural(natural_clients(), 5)
+    with pytest.raises(ValueError, match="has no natural clients: take another partition"):
+        split_naturally(groups=None)
+    with pytest.raises(ValueError, match="has no natural clients: take another partition"):
+        assigned(labels_of(50), root_size=None, root_share=0.1)
+    with pytest.raises(ValueError, match=r"2 of the 2 samples of client 5, .* lower root_share"):
+        split_naturally(root_size=None, root_share=0.9)
+    with pytest.raises(ValueError, match="give root_size or root_share"):
+        split_naturally(root_size=None)

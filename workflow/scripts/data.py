@@ -19,5 +19,8 @@ with logged(snakemake.log[0]):
     arrays = DATASETS[dataset](search_path(study.data_folders))
     facts = {"classes": arrays.classes, "scale": arrays.scale}
     train, test = Path(snakemake.output.train), Path(snakemake.output.test)
-    write_samples(train, dataset, arrays.train_features, arrays.train_labels, **facts)
+    groups = arrays.train_groups
+    write_samples(
+        train, dataset, arrays.train_features, arrays.train_labels, groups=groups, **facts
+    )
     write_samples(test, dataset, arrays.test_features, arrays.test_labels, **facts)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from skymask.logs import logged
 from skymask.partition import assign
-from skymask.sample_artifacts import read_labels, write_partition
+from skymask.sample_artifacts import read_groups, read_labels, write_partition
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake
@@ -15,9 +15,15 @@ if TYPE_CHECKING:
 with logged(snakemake.log[0]):
     spec = dict(snakemake.params.spec)
     method = spec.pop("partition")
-    labels, classes = read_labels(Path(snakemake.input.train), spec.pop("dataset"))
+    train, dataset = Path(snakemake.input.train), spec.pop("dataset")
+    labels, classes = read_labels(train, dataset)
     assignment = assign(
-        labels, classes=classes, partition=method["name"], parameters=method["parameters"], **spec
+        labels,
+        classes=classes,
+        partition=method["name"],
+        parameters=method["parameters"],
+        groups=read_groups(train, dataset),
+        **spec,
     )
     target = Path(snakemake.output[0])
     write_partition(target, target.stem, assignment)

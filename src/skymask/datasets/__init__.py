@@ -8,12 +8,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 from skymask.datasets.arrays import Arrays, DataError
+from skymask.datasets.cifar import cifar10, cifar100
 from skymask.datasets.digits import digits
 from skymask.datasets.fashion_mnist import fashion_mnist
+from skymask.datasets.har import har
 
 DATASETS: dict[str, Callable[[list[Path]], Arrays]] = {
     "digits": digits,
     "fashion_mnist": fashion_mnist,
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+    "har": har,
 }
 
-__all__ = ["DATASETS", "Arrays", "DataError", "digits", "fashion_mnist"]
+__all__ = [
+    "DATASETS",
+    "Arrays",
+    "DataError",
+    "cifar10",
+    "cifar100",
+    "digits",
+    "fashion_mnist",
+    "har",
+]

@@ -1,6 +1,7 @@
 """What a loader returns, and how it fails."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
@@ -14,7 +15,8 @@ class DataError(ValueError):
 class Arrays:
     """A data set: features [N, *shape] uint8 or float32, labels [N] int64.
 
-    Features are divided by ``scale`` when they are used.
+    Features are divided by ``scale`` when they are used.  ``train_groups`` [N] is the natural owner
+    of each training sample, from 0, where the data set has owners.
     """
 
     train_features: npt.NDArray[Any]
@@ -23,3 +25,18 @@ class Arrays:
     test_labels: npt.NDArray[Any]
     classes: int
     scale: float
+    train_groups: npt.NDArray[Any] | None = None
+
+
+def not_found(name: str, folders: list[Path], way_out: str, failure: str = "") -> DataError:
+    """The error of a data set that none of ``folders`` holds.
+
+    ``way_out`` says what to put where; ``failure``, why it could not be downloaded.
+    """
+    searched = ", ".join(str(folder) for folder in folders)
+    download = f"; and its download failed ({' '.join(failure.split())})" if failure else ""
+    return DataError(
+        f"{name} was found in none of these folders: {searched}{download}. {way_out} into one "
+        "folder and name that folder in the environment variable SKYMASK_DATA or under "
+        "data_folders in the study."
+    )

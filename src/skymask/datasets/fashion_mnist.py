@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skymask.contracts import describes
-from skymask.datasets.arrays import Arrays, DataError
+from skymask.datasets.arrays import Arrays, DataError, not_found
 
 # SHA-256 of the uncompressed files: archives differ between distributors, the content does not
 CONTENT = {
@@ -61,14 +61,9 @@ def _download(folders: list[Path]) -> dict[str, Path]:
     try:
         FashionMNIST(str(folders[0]), download=True)
     except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        searched = ", ".join(str(folder) for folder in folders)
-        raise DataError(
-            f"Fashion-MNIST was found in none of these folders: {searched}; and its download "
-            f"failed ({reason}). Put its four files ({', '.join(CONTENT)}; plain or .gz) into one "
-            "folder and name that folder in the environment variable SKYMASK_DATA or under "
-            "data_folders in the study. On Debian: apt-get install dataset-fashion-mnist"
-        ) from error
+        files = f"Put its four files ({', '.join(CONTENT)}; plain or .gz)"
+        missing = not_found("Fashion-MNIST", folders, files, str(error))
+        raise DataError(f"{missing} On Debian: apt-get install dataset-fashion-mnist") from error
     found = _find(folders[:1])
     if found is None:
         raise DataError(f"torchvision's download left no Fashion-MNIST files in {folders[0]}")
