@@ -1,4 +1,5 @@
-# make run    set up, run a study (STUDY=config/studies/NAME.yaml for another), show its tables
+# make run    set up, run a study (STUDY=config/studies/NAME.yaml for another, SCALE=small for
+#             less of it), show its tables
 # make test   set up, run all tests
 # make lint   set up, check style and types
 # make bench  set up, time the package beside what else one would use (minutes; a quiet machine)
@@ -7,13 +8,14 @@
 PYTHON ?= python3
 CORES ?= all
 STUDY ?= config/config.yaml
+SCALE ?= full
 BIN := .venv/bin
 
 .PHONY: run test lint format bench clean
 
 run: .venv/run.stamp
-	@SKYMASK_SUMMARY=later $(BIN)/snakemake --cores $(CORES) --configfile $(STUDY)
-	@$(BIN)/skymask summary $(STUDY)
+	@SKYMASK_SUMMARY=later $(BIN)/snakemake --cores $(CORES) --configfile $(STUDY) --config scale=$(SCALE)
+	@$(BIN)/skymask summary $(STUDY) --scale $(SCALE)
 
 test: .venv/dev.stamp
 	$(BIN)/pytest -n 2

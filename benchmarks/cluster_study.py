@@ -149,7 +149,7 @@ def collect(file: Path, run: Experiment, rounds: int) -> str:
     parties = federation(run)
     own, model, state, found = training_data(parties), parties.initial_parameters(), {}, []
     for round_ in range(1, rounds + 1):
-        honest = train(parties, own, model, round_)
+        honest = train(parties, own, model, round_).updates
         try:
             sent, state = attack(parties, honest, model, state, round_)
         except RequirementError as error:

@@ -39,7 +39,7 @@ def differing(run: Experiment, rounds: int) -> tuple[int, int]:
     attacker, states = {}, ({}, {})
     unlike = 0
     for round_ in range(1, rounds + 1):
-        updates = train(exact, data, model, round_)
+        updates = train(exact, data, model, round_).updates
         updates, attacker = attack(exact, updates, model, attacker, round_)
         following, one, first = aggregate(exact, updates, model, states[0], round_)
         _, other, second = aggregate(coarse, updates, model, states[1], round_)

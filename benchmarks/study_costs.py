@@ -1,24 +1,29 @@
 """What studies cost: a few rounds of every cell, measured, times the rounds that the study wants.
 
     python benchmarks/study_costs.py config/config.yaml config/studies/*.yaml --rounds 2
+    python benchmarks/study_costs.py config/studies/*.yaml --reckoned [--scale small]
 
 One thread, as a study's jobs have it, one seed of each cell.  Prints a Markdown table: hours of one
-core, and hours on ``--cores``, without the start of jobs and what is cached of other studies.
+core, and hours on ``--cores``, without the start of jobs and what is cached of other studies.  With
+``--reckoned`` nothing is run: the seconds of a round are those of ``skymask/costs.py``, which are
+right within a factor of two on the CPU, and on a GPU taken, not measured.
 """
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import yaml
 from cluster_study import federation
 
-from skymask import jobs
+from skymask import costs, jobs
 from skymask.experiment import Experiment
 from skymask.rounds.evaluate import evaluate
 from skymask.rounds.loop import run_span
 from skymask.rounds.progress import Progress
+from skymask.study import Study
 
 BASE = Path(__file__).parents[1]
 
@@ -36,21 +41,45 @@ def seconds_per_round(run: Experiment, rounds: int) -> tuple[float, float]:
     return (taken - within) / rounds, time.perf_counter() - start
 
 
+def reckoned(study: Study, cores: int) -> str:
+    """A row: hours on CPU cores and on one GPU, by the reckoning of the package."""
+    hours = {
+        device: sum(
+            cell.rounds * costs.seconds_per_round(replace(cell.experiment, device=device))
+            for cell in study.runs.values()
+        )
+        / 3600
+        for device in ("cpu", "cuda")
+    }
+    rounds = sum(cell.rounds for cell in study.runs.values())
+    return (
+        f"| {study.name} | {len(study.runs)} | {rounds} | {hours['cpu'] / cores:.3g} "
+        f"| {hours['cuda']:.3g} |"
+    )
+
+
 def main() -> None:
     """Print a row per study."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("studies", nargs="+", type=Path)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--reckoned", action="store_true", help="run nothing")
+    parser.add_argument("--scale", choices=["full", "small"], default="full")
     arguments = parser.parse_args()
+    if arguments.reckoned:
+        print(f"| study | runs | rounds | hours on {arguments.cores} cores | hours on a GPU |")
+        print("| --- | --- | --- | --- | --- |")
+        for file in arguments.studies:
+            print(reckoned(_read(file, arguments.scale), arguments.cores))
+        return
     torch.set_num_threads(1)
     print(
         f"| study | runs | rounds | seconds per round | core hours | hours on {arguments.cores} |"
     )
     print("| --- | --- | --- | --- | --- | --- |")
     for file in arguments.studies:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
-        study = jobs.read_study(config, BASE, str(file))
+        study = _read(file, arguments.scale)
         known: dict[tuple[str, str, str], tuple[float, float]] = {}
         seconds = rounds = 0.0
         for cell in study.runs.values():
@@ -67,6 +96,13 @@ def main() -> None:
             f"| {hours:.3g} | {hours / arguments.cores:.3g} |",
             flush=True,
         )
+
+
+def _read(file: Path, scale: str) -> Study:
+    config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    # what has no small scale is small
+    own = {"scale": scale} if "small" in config else {}
+    return jobs.read_study({**config, **own}, BASE, str(file))
 
 
 if __name__ == "__main__":

@@ -79,6 +79,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("score", pa.float64(), "the figure the verdict rests on, as the defense defines it"),
         ("mask_1", pa.float64(), "first principal coordinate of the client's mask (SkyMask)"),
         ("mask_2", pa.float64(), "second principal coordinate of the client's mask (SkyMask)"),
+        ("update_1", pa.float64(), "first principal coordinate of the client's update (SkyMask)"),
+        ("update_2", pa.float64(), "second principal coordinate of the client's update (SkyMask)"),
         ("reason", pa.string(), "why the client was not aggregated; null if it was"),
         ("model_updated", pa.bool_(), "false where the global model stayed as it was"),
     ),

@@ -73,11 +73,32 @@ def _cnn(shape: Shape, classes: int) -> list[Layer]:
     ]
 
 
+def _resnet20(shape: Shape, classes: int) -> list[Layer]:
+    channels, height, width = shape
+    layers, before = [], channels
+
+    def convolution(weights: int, outputs: int, pixels: int) -> list[Layer]:
+        # no bias, but a scale and a shift; the second of them stands as a layer of its own
+        return [(weights, outputs, pixels), (0, outputs, 0)]
+
+    layers += convolution(9 * channels, 16, height * width)
+    before = 16
+    for place, outputs in enumerate((16, 32, 64)):
+        pixels = -(-height // 2**place) * -(-width // 2**place)
+        for _ in range(3):
+            layers += convolution(9 * before, outputs, pixels)
+            layers += convolution(9 * outputs, outputs, pixels)
+            layers += convolution(before, outputs, pixels) if before != outputs else []
+            before = outputs
+    return [*layers, (64, classes, 1)]
+
+
 LAYERS: dict[str, Callable[[Shape, int], list[Layer]]] = {
     "logistic_regression": lambda shape, classes: [(prod(shape), classes, 1)],
     "mlp": lambda shape, classes: [(prod(shape), 64, 1), (64, classes, 1)],
     "small_cnn": _small_cnn,
     "cnn": _cnn,
+    "resnet20": _resnet20,
 }
 """The layers of a model on samples of a shape; one that is missing counts as ``mlp``."""
 
@@ -109,7 +130,8 @@ def seconds_per_round(run: Experiment) -> float:
     data = registry("skymask.datasets", "DATASETS")[run.dataset].facts
     kind = (run.model, tuple(data["shape"]), data["classes"])
     of_sample, entries = multiply_adds(*kind), run.clients * parameters(*kind)
-    held = run.samples_per_client or (data["train"] - run.root_size) / run.clients
+    root = run.root_size if run.root_size is not None else (run.root_share or 0) * data["train"]
+    held = run.samples_per_client or (data["train"] - root) / run.clients
     step = ceil(held / run.batch_size) * STEP + held * of_sample * TRAINED
     training = run.clients * run.local_epochs * step / run.threads
     evaluation = data["test"] * of_sample * EVALUATED / run.evaluate_every

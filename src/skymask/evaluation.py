@@ -29,7 +29,10 @@ class Quality:
 def evaluate(
     model: ResidentModel, parameters: Tensor, test: Samples, softmax_axis: SoftmaxAxis = "class"
 ) -> Quality:
-    """Accuracy and mean loss of ``parameters`` [d] on the whole test set."""
+    """Accuracy and mean loss of ``parameters`` [d] on the whole test set.
+
+    Batch normalisation normalises by the running statistics that ``model`` holds.
+    """
     model.vector.copy_(parameters)
     correct, loss = 0, 0.0
     for scores, labels in _scored(model, test, softmax_axis):
@@ -67,11 +70,13 @@ def _scored(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The logarithms of the model's outputs, float64 [b, C], and the labels, batch by batch."""
     axis = 1 if softmax_axis == "class" else 0
+    module, trained = model.module, model.module.training
     for start in range(0, len(samples), EVALUATION_BATCH):
         labels = samples.labels[start : start + EVALUATION_BATCH]
         features = samples.features[start : start + EVALUATION_BATCH]
         with torch.no_grad():
-            logits = model.module(laid_out(features))
+            logits = module.eval()(laid_out(features))
+            module.train(trained)
         yield functional.log_softmax(logits.double(), dim=axis), labels
 
 

@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of the artifacts; a change makes every cached file stale."""
 
 SERVER = -1
@@ -49,8 +49,9 @@ class Experiment:
     partition: Method
     clients: int
     samples_per_client: int | None
-    root_size: int
+    root_size: int | None
     root_bias: float | None
+    root_share: float | None = field(default=None, kw_only=True)
     attack: Method
     malicious: int
     defense: Method
@@ -84,8 +85,10 @@ class Experiment:
     @property
     def partition_spec(self) -> dict[str, Any]:
         """What the split of the training data depends on."""
-        keys = ("dataset", "clients", "samples_per_client", "root_size", "root_bias", "data_seed")
-        return {**{key: getattr(self, key) for key in keys}, "partition": asdict(self.partition)}
+        keys = ("dataset", "clients", "samples_per_client", "data_seed")
+        root = ("root_size", "root_bias", "root_share")
+        values = {key: getattr(self, key) for key in (*keys, *root)}
+        return {**values, "partition": asdict(self.partition)}
 
     @property
     def partition_id(self) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from skymask.contracts import describes, requires
 from skymask.pooled_convolution import PooledConvolution
+from skymask.residual import residual_network
 from skymask.seeds import derive
 
 Shape = tuple[int, ...]
@@ -85,11 +86,94 @@ def cnn(shape: Shape, classes: int) -> nn.Module:
     return nn.Sequential(OrderedDict(layers))
 
 
+@requires(
+    lambda shape: len(shape) == 3 and min(shape[1:]) >= 8,
+    "the model needs images of at least 8 × 8 pixels",
+)
+@describes(
+    layers=(
+        "stem.weight",
+        "stem_norm.weight",
+        "stem_norm.bias",
+        "stage1_block1.first.weight",
+        "stage1_block1.first_norm.weight",
+        "stage1_block1.first_norm.bias",
+        "stage1_block1.second.weight",
+        "stage1_block1.second_norm.weight",
+        "stage1_block1.second_norm.bias",
+        "stage1_block2.first.weight",
+        "stage1_block2.first_norm.weight",
+        "stage1_block2.first_norm.bias",
+        "stage1_block2.second.weight",
+        "stage1_block2.second_norm.weight",
+        "stage1_block2.second_norm.bias",
+        "stage1_block3.first.weight",
+        "stage1_block3.first_norm.weight",
+        "stage1_block3.first_norm.bias",
+        "stage1_block3.second.weight",
+        "stage1_block3.second_norm.weight",
+        "stage1_block3.second_norm.bias",
+        "stage2_block1.first.weight",
+        "stage2_block1.first_norm.weight",
+        "stage2_block1.first_norm.bias",
+        "stage2_block1.second.weight",
+        "stage2_block1.second_norm.weight",
+        "stage2_block1.second_norm.bias",
+        "stage2_block1.shortcut.0.weight",
+        "stage2_block1.shortcut.1.weight",
+        "stage2_block1.shortcut.1.bias",
+        "stage2_block2.first.weight",
+        "stage2_block2.first_norm.weight",
+        "stage2_block2.first_norm.bias",
+        "stage2_block2.second.weight",
+        "stage2_block2.second_norm.weight",
+        "stage2_block2.second_norm.bias",
+        "stage2_block3.first.weight",
+        "stage2_block3.first_norm.weight",
+        "stage2_block3.first_norm.bias",
+        "stage2_block3.second.weight",
+        "stage2_block3.second_norm.weight",
+        "stage2_block3.second_norm.bias",
+        "stage3_block1.first.weight",
+        "stage3_block1.first_norm.weight",
+        "stage3_block1.first_norm.bias",
+        "stage3_block1.second.weight",
+        "stage3_block1.second_norm.weight",
+        "stage3_block1.second_norm.bias",
+        "stage3_block1.shortcut.0.weight",
+        "stage3_block1.shortcut.1.weight",
+        "stage3_block1.shortcut.1.bias",
+        "stage3_block2.first.weight",
+        "stage3_block2.first_norm.weight",
+        "stage3_block2.first_norm.bias",
+        "stage3_block2.second.weight",
+        "stage3_block2.second_norm.weight",
+        "stage3_block2.second_norm.bias",
+        "stage3_block3.first.weight",
+        "stage3_block3.first_norm.weight",
+        "stage3_block3.first_norm.bias",
+        "stage3_block3.second.weight",
+        "stage3_block3.second_norm.weight",
+        "stage3_block3.second_norm.bias",
+        "output.weight",
+        "output.bias",
+    )
+)
+def resnet20(shape: Shape, classes: int) -> nn.Module:
+    """The paper's model for CIFAR: 272,474 trainable parameters with 10 classes.
+
+    ResNet-20 with 16, 32 and 64 channels, three blocks each, 1 × 1 convolutions as shortcuts, and
+    batch normalisation, whose running statistics are no part of what clients send as an update.
+    """
+    return residual_network([16, 32, 64], 3, shape[0], classes)
+
+
 MODELS: dict[str, Builder] = {
     "logistic_regression": logistic_regression,
     "mlp": mlp,
     "small_cnn": small_cnn,
     "cnn": cnn,
+    "resnet20": resnet20,
 }
 
 

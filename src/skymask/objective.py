@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from skymask.parallel import across
-from skymask.parameters import Layout, ResidentModel
+from skymask.parameters import Layout, ResidentModel, by_batch
 
 SoftmaxAxis = Literal["class", "batch"]
 
@@ -67,11 +67,15 @@ class FunctionalModel:
     """A model as a function of its flat parameters.
 
     ``module`` is the architecture, its own parameters are not used; ``shape`` that of one sample.
+    Batch normalisation in training mode normalises by the batch at hand and tracks nothing.
     """
 
     module: nn.Module
     shape: tuple[int, ...]
     softmax_axis: SoftmaxAxis = "class"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "module", by_batch(self.module))
 
     @property
     def layout(self) -> Layout:

@@ -11,6 +11,7 @@ from math import prod
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,20 @@ class Layout:
         """Read the layout of a module's trainable parameters."""
         named = [(n, tuple(p.shape)) for n, p in module.named_parameters() if p.requires_grad]
         return cls(tuple(n for n, _ in named), tuple(s for _, s in named))
+
+    @classmethod
+    def of_statistics(cls, module: nn.Module) -> "Layout":
+        """Read the layout of a module's running statistics: its buffers of floating point.
+
+        >>> Layout.of_statistics(nn.BatchNorm1d(3)).names
+        ('running_mean', 'running_var')
+        """
+        named = [(n, tuple(b.shape)) for n, b in module.named_buffers() if b.is_floating_point()]
+        return cls(tuple(n for n, _ in named), tuple(s for _, s in named))
+
+    def __add__(self, other: "Layout") -> "Layout":
+        """The layout of two vectors, one after the other."""
+        return Layout(self.names + other.names, self.shapes + other.shapes)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -66,11 +81,12 @@ class Layout:
 
 
 class ResidentModel:
-    """A module whose parameters and gradients are views of two flat vectors.
+    """A module whose parameters, gradients and running statistics are views of flat vectors.
 
     Loading a client's parameters is one copy, and clamping or a step of SGD is one operation on a
     vector, whatever the number of layers.  Attributes: ``module``; ``layout``; ``vector`` [d],
-    the parameters; ``gradient`` [d], filled by ``backward`` and zeroed by the user.
+    the parameters; ``gradient`` [d], filled by ``backward`` and zeroed by the user;
+    ``statistics`` [s], the buffers of floating point, which batch normalisation moves.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -85,7 +101,38 @@ class ResidentModel:
             parameter.data = self.vector[start:end].view(parameter.shape)
             parameter.grad = self.gradient[start:end].view(parameter.shape)
             start = end
+        buffers = [b for b in module.buffers() if b.is_floating_point()]
+        self.statistics = torch.cat([self.vector[:0], *(b.reshape(-1) for b in buffers)])
+        start = 0
+        for buffer in buffers:
+            end = start + buffer.numel()
+            buffer.data = self.statistics[start:end].view(buffer.shape)
+            start = end
+
+    @property
+    def statistics_layout(self) -> Layout:
+        """The names and shapes that the statistics [s] are cut into."""
+        return Layout.of_statistics(self.module)
 
     def copy(self) -> "ResidentModel":
         """A model of its own, with the same parameters."""
         return ResidentModel(deepcopy(self.module))
+
+
+def by_batch(module: nn.Module) -> nn.Module:
+    """The module with batch normalisation by the batch at hand, where it would track statistics.
+
+    A copy, if there is any to change; else the module itself.
+    """
+
+    def tracks(part: nn.Module) -> bool:
+        return isinstance(part, _BatchNorm) and part.training and part.track_running_stats
+
+    if not any(map(tracks, module.modules())):
+        return module
+    module = deepcopy(module)
+    for part in filter(tracks, module.modules()):
+        assert isinstance(part, _BatchNorm)
+        part.track_running_stats = False
+        part.running_mean = part.running_var = part.num_batches_tracked = None
+    return module

@@ -69,16 +69,22 @@ def _prepare_gpu(device: str) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def read_model(federation: Federation, path: str) -> Tensor:
-    """Read a global model [d]."""
-    run, layout = federation.experiment, federation.model.layout
-    return read_parameters(Path(path), "model", run.run, layout)[0].to(run.device)
+def read_model(federation: Federation, path: str) -> tuple[Tensor, Tensor]:
+    """Read a global model [d] and its running statistics [s]."""
+    run, model = federation.experiment, federation.model
+    layout = model.layout + model.statistics_layout
+    whole = read_parameters(Path(path), "model", run.run, layout)[0].to(run.device)
+    return whole[: model.layout.dimension], whole[model.layout.dimension :]
 
 
-def write_model(federation: Federation, path: str, global_parameters: Tensor) -> None:
-    """Write a global model [d]."""
-    layout, run = federation.model.layout, federation.experiment.run
-    write_parameters(Path(path), "model", run, layout, global_parameters[None])
+def write_model(
+    federation: Federation, path: str, global_parameters: Tensor, statistics: Tensor
+) -> None:
+    """Write a global model [d] and its running statistics [s]."""
+    model, run = federation.model, federation.experiment.run
+    whole = torch.cat([global_parameters, statistics])
+    layout = model.layout + model.statistics_layout
+    write_parameters(Path(path), "model", run, layout, whole[None])
 
 
 def read_remembered(federation: Federation, path: str) -> State:
@@ -90,10 +96,12 @@ def read_remembered(federation: Federation, path: str) -> State:
 
 def read_progress(federation: Federation, files: Any) -> Progress:
     """Read where a run stands from ``model``, ``attack_state`` and ``defense_state``."""
+    model, statistics = read_model(federation, files.model)
     return Progress(
-        read_model(federation, files.model),
+        model,
         read_remembered(federation, files.attack_state),
         read_remembered(federation, files.defense_state),
+        statistics,
     )
 
 
@@ -102,7 +110,10 @@ def write_progress(federation: Federation, files: Any, progress: Progress) -> No
     run = federation.experiment.run
     write_state(Path(files.attack_state), run, progress.attack_state)
     write_state(Path(files.defense_state), run, progress.defense_state)
-    write_model(federation, files.model, progress.global_parameters)
+    statistics = progress.statistics
+    if statistics is None:
+        statistics = federation.initial_statistics()
+    write_model(federation, files.model, progress.global_parameters, statistics)
 
 
 def read_updates(federation: Federation, path: str) -> Tensor:
@@ -115,6 +126,18 @@ def write_updates(federation: Federation, path: str, round_: int, updates: Tenso
     """Write the updates [n, d] of one round, for the next stage."""
     layout, run = federation.model.layout, federation.experiment.run
     write_parameters(Path(path), "updates", run, layout, updates, **_keys(federation, round_))
+
+
+def read_statistics(federation: Federation, path: str) -> Tensor:
+    """Read the clients' running statistics [n, s] of one round."""
+    run, layout = federation.experiment, federation.model.statistics_layout
+    return read_parameters(Path(path), "statistics", run.run, layout).to(run.device)
+
+
+def write_statistics(federation: Federation, path: str, round_: int, statistics: Tensor) -> None:
+    """Write the clients' running statistics [n, s] of one round."""
+    layout, run = federation.model.statistics_layout, federation.experiment.run
+    write_parameters(Path(path), "statistics", run, layout, statistics, **_keys(federation, round_))
 
 
 @contextmanager

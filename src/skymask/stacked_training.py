@@ -13,7 +13,7 @@ from math import prod
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -30,7 +30,8 @@ MEMORY = {"cuda": 4 * 2**30, "cpu": 4 * 2**20}
 class StackedModel:
     """A module as a function of a matrix of parameters, a row per client.
 
-    ``module`` is not changed.  Its batch normalisation, if any, normalises by the batch at hand.
+    ``module`` is not changed.  Its batch normalisation, if any, normalises by the batch at hand,
+    whose statistics are put out beside the gradients.
     """
 
     def __init__(
@@ -40,22 +41,51 @@ class StackedModel:
         precision: AbstractContextManager[None] | None = None,
     ) -> None:
         self.layout = Layout.of(module)
+        self.statistics_layout = Layout.of_statistics(module)
         self.softmax_axis = softmax_axis
         self.precision = nullcontext() if precision is None else precision
         self._module = deepcopy(module)
         self._present: Tensor | None = None
-        for part in self._module.modules():
+        self._seen: dict[str, Tensor] = {}
+        self.momentum = torch.zeros(self.statistics_layout.dimension, dtype=torch.float64)
+        """What a batch moves each of the running statistics [s] by."""
+        for name, part in self._module.named_modules():
             if isinstance(part, PooledConvolution):
                 part.fused = False
             if isinstance(part, _BatchNorm):
-                part.forward = partial(self._normalise, part)  # type: ignore[method-assign]
-        self.gradients: Callable[..., Tensor] = vmap(grad(self._loss), randomness="error")
-        """Of rows [n, d], features [n, B, ...], labels [n, B], present bool [n, B]: [n, d]."""
+                part.forward = partial(self._normalise, name, part)  # type: ignore[method-assign]
+                if part.track_running_stats:
+                    self._set_momentum(name, part)
+        self._differentiated = vmap(grad_and_value(self._loss, has_aux=True), randomness="error")
 
-    def _loss(self, row: Tensor, features: Tensor, labels: Tensor, present: Tensor) -> Tensor:
-        self._present = present
+    def gradients(
+        self, rows: Tensor, features: Tensor, labels: Tensor, present: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The gradients [n, d] of the rows' losses, and the statistics [n, s] of their batches.
+
+        Of ``rows`` [n, d], ``features`` [n, B, ...], ``labels`` [n, B], ``present`` bool [n, B].
+        """
+        gradients, (_, statistics) = self._differentiated(rows, features, labels, present)
+        return gradients, statistics
+
+    def _set_momentum(self, name: str, norm: _BatchNorm) -> None:
+        if norm.momentum is None:
+            raise ValueError(
+                f"batch normalisation {name or 'of the model'} has momentum None, a mean over all "
+                "batches; stacked clients need a number: give it one, or batching='loop'"
+            )
+        columns = self.statistics_layout.columns(self.momentum)
+        for kind in ("running_mean", "running_var"):
+            columns[f"{name}.{kind}" if name else kind].fill_(norm.momentum)
+
+    def _loss(
+        self, row: Tensor, features: Tensor, labels: Tensor, present: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        self._present, self._seen = present, {}
         with self.precision:
-            return self._mean_loss(row, features, labels, present)
+            loss = self._mean_loss(row, features, labels, present)
+        seen = [self._seen[name] for name in self.statistics_layout.names]
+        return loss, torch.cat([row.detach()[:0], *seen])
 
     def _mean_loss(self, row: Tensor, features: Tensor, labels: Tensor, present: Tensor) -> Tensor:
         logits = functional_call(self._module, self.layout.unflatten(row), (features,))
@@ -67,7 +97,7 @@ class StackedModel:
             losses = -likelihoods.gather(1, labels[:, None])[:, 0]
         return torch.where(present, losses, 0.0).sum() / present.sum()
 
-    def _normalise(self, norm: _BatchNorm, images: Tensor) -> Tensor:
+    def _normalise(self, name: str, norm: _BatchNorm, images: Tensor) -> Tensor:
         """Batch normalisation by the mean and variance of the samples that are present."""
         assert self._present is not None
         shape = (1, -1) + (1,) * (images.ndim - 2)
@@ -77,6 +107,11 @@ class StackedModel:
         mean = torch.where(present, images, 0.0).sum(dim=axes) / count
         centred = images - mean.view(shape)
         variance = torch.where(present, centred, 0.0).square().sum(dim=axes) / count
+        if norm.track_running_stats:
+            of = f"{name}." if name else ""
+            self._seen[f"{of}running_mean"] = mean.detach()
+            # the running variance is the unbiased one
+            self._seen[f"{of}running_var"] = variance.detach() * count / (count - 1)
         normal = centred * (variance + norm.eps).rsqrt().view(shape)
         if norm.weight is None:
             return normal
@@ -86,6 +121,7 @@ class StackedModel:
 def train_stacked(
     model: Callable[[], StackedModel],
     start: Tensor,
+    statistics: Tensor,
     clients: Sequence[Samples],
     generators: Callable[[int], torch.Generator],
     *,
@@ -94,14 +130,17 @@ def train_stacked(
     learning_rate: float,
     gradient_clip: float | None,
     of_a_client: int,
-) -> Tensor:
-    """Train every client from ``start`` [d]; return their updates [n, d] in the clients' order.
+) -> tuple[Tensor, Tensor]:
+    """Train every client from ``start`` [d] and running ``statistics`` [s].
+
+    Returns their updates [n, d] and the statistics [n, s] they end with, in the clients' order.
 
     The batches are those of training one client after the other, and so are the updates, up to
     rounding.  As many clients are stacked as MEMORY holds of ``of_a_client`` bytes; on the CPU
     each of torch's threads takes a stack after the other.  ``model`` makes one for each stack.
     """
     updates = torch.zeros(len(clients), len(start), device=start.device, dtype=start.dtype)
+    running = statistics.repeat(len(clients), 1)
     size = max(1, MEMORY.get(start.device.type, MEMORY["cuda"]) // of_a_client)
     # those with as many batches stand together, so that few wait for one
     order = sorted(range(len(clients)), key=lambda i: -len(clients[i]))
@@ -115,11 +154,14 @@ def train_stacked(
             _batches(len(samples), epochs, batch_size, generators(client))
             for client, samples in zip(stack, held, strict=False)
         ]
-        rows = _descend(model(), start, held, batches, batch_size, learning_rate, gradient_clip)
-        updates[torch.tensor(stack[: len(held)], device=start.device)] = rows - start
+        begun = (start.repeat(len(held), 1), statistics.repeat(len(held), 1))
+        _descend(model(), *begun, held, batches, batch_size, learning_rate, gradient_clip)
+        places = torch.tensor(stack[: len(held)], device=start.device)
+        updates[places] = begun[0] - start
+        running[places] = begun[1]
 
     across(work, stacks, start.device)
-    return updates
+    return updates, running
 
 
 def _batches(count: int, epochs: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
@@ -132,30 +174,37 @@ def _batches(count: int, epochs: int, batch_size: int, generator: torch.Generato
 
 def _descend(
     model: StackedModel,
-    start: Tensor,
+    rows: Tensor,
+    statistics: Tensor,
     held: list[Samples],
     batches: list[list[Tensor]],
     batch_size: int,
     learning_rate: float,
     gradient_clip: float | None,
-) -> Tensor:
-    """The clients' parameters after their ``batches``, [n, d]; those with most batches first."""
+) -> None:
+    """Move the clients' parameters ``rows`` [n, d] and ``statistics`` [n, s] by their ``batches``.
+
+    Those with most batches come first.
+    """
+    momentum = model.momentum.to(statistics)
     features = torch.cat([samples.features for samples in held])
     labels = torch.cat([samples.labels for samples in held])
     places, present = _schedule([len(samples) for samples in held], batches, batch_size)
     places, present = places.to(labels.device), present.to(labels.device)
-    rows = start.repeat(len(held), 1)
     for step in range(len(batches[0])):
         # who has finished does not move
         moving = sum(len(own) > step for own in batches)
         chosen = places[step, :moving]
         images = laid_out(features[chosen.flatten()])
         images = images.view(*chosen.shape, *images.shape[1:])
-        gradient = model.gradients(rows[:moving], images, labels[chosen], present[step, :moving])
+        gradient, seen = model.gradients(
+            rows[:moving], images, labels[chosen], present[step, :moving]
+        )
+        if statistics.shape[1]:
+            statistics[:moving] += momentum * (seen - statistics[:moving])
         if gradient_clip is not None:
             gradient = gradient.clamp_(-gradient_clip, gradient_clip)
         rows[:moving].sub_(gradient, alpha=learning_rate)
-    return rows
 
 
 def _schedule(

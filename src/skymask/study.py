@@ -4,13 +4,14 @@ Imports nothing heavy: the Snakefile reads its study through this module.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal
 
 from skymask.experiment import Experiment, Method
 from skymask.study_checks import check_cell
 from skymask.study_methods import REGISTRIES, check_method, coordinates_entry, methods
+from skymask.study_scale import scaled
 from skymask.study_values import BAD, Problems, check_keys, is_axis, number
 
 Config = Mapping[str, Any]
@@ -33,6 +34,7 @@ class StudyError(ValueError):
 class Cell:
     """One run of the grid, with the labels it carries in tables.
 
+    ``varied`` are the values of the study's other axes that vary, as ``setting`` writes them.
     ``undefined`` says why the defense or the attack is not defined here; the cell is then no run.
     """
 
@@ -42,11 +44,16 @@ class Cell:
     attack: str
     setting: str
     undefined: str | None = None
+    varied: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Study:
-    """A checked study.  ``cells`` are in the order of the schema's axes, undefined included."""
+    """A checked study.  ``cells`` are in the order of the schema's axes, undefined included.
+
+    ``scale`` is ``full`` or ``small``; ``reduced`` maps the keys that the small scale changed to
+    their values in full and as they are.
+    """
 
     name: str
     cells: list[Cell]
@@ -55,6 +62,8 @@ class Study:
     final_evaluations: int
     scatter_round: int | None
     data_folders: list[str]
+    scale: Literal["full", "small"] = "full"
+    reduced: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
 
     @property
     def runs(self) -> dict[str, Cell]:
@@ -74,6 +83,7 @@ def read(config: Config, schema: Schema, file: str = "study") -> Study:
     valid one, values of the wrong type or out of range, and settings that cannot hold together.
     """
     problems = Problems()
+    config, reduced = scaled(config, schema, problems)
     values = check_keys(config, schema, problems)
     axes = {k: _axis(k, values[k], problems) for k in schema if is_axis(schema, k)}
     groups = _groups(values["paired"], axes, problems)
@@ -92,6 +102,8 @@ def read(config: Config, schema: Schema, file: str = "study") -> Study:
             if not hit:
                 problems.add("exclude", exclusion, "meets no cell of the grid: remove or mend it")
         _check_rounds(values, cells, problems)
+    if not problems and config.get("small") and values["scale"] == "full":
+        _check_small(config, schema, problems)
     if not problems and all(cell.undefined for cell in cells):
         reason = cells[0].undefined if cells else "exclude leaves nothing over"
         problems.say(f"no cell of the grid can be run: {reason}")
@@ -105,7 +117,18 @@ def read(config: Config, schema: Schema, file: str = "study") -> Study:
         values["final_evaluations"],
         values["scatter_round"],
         values["data_folders"],
+        values["scale"],
+        reduced,
     )
+
+
+def _check_small(config: Config, schema: Schema, problems: Problems) -> None:
+    """What is wrong at the small scale is said at once, too."""
+    try:
+        read({**config, "scale": "small"}, schema)
+    except StudyError as error:
+        for problem in error.problems:
+            problems.say(f"at scale small: {problem}")
 
 
 def _check_rounds(values: Mapping[str, Any], cells: list[Cell], problems: Problems) -> None:
@@ -142,6 +165,9 @@ def _stand_in(point: dict[str, Any], schema: Schema) -> dict[str, Any] | None:
             replaced[key] = schema[key]["default"]
         else:
             return None
+    if point["partition"] is BAD:
+        # whether it has natural clients is not known
+        replaced["root_share"] = None
     return replaced
 
 
@@ -229,7 +255,8 @@ def _cell(
     labels = {key: _label(key, point[key]) for key in ("attack", "defense")}
     others = [k for k in axes if len(axes[k]) > 1 and k not in ("attack", "defense", *SEEDS)]
     named = {**point, "rounds": rounds, "malicious_share": share}
-    setting = ", ".join(f"{key}={_label(key, named[key])}" for key in others)
+    varied = {key: _value(key, named[key]) for key in others}
+    setting = ", ".join(f"{key}={value}" for key, value in varied.items())
     reckoned = round(share * point["clients"])
     attackers = 0 if point["attack"].name == "none" else reckoned
     asks = REGISTRIES["defense"]()[point["defense"].name].asks
@@ -240,9 +267,16 @@ def _cell(
     elif point["assumed_malicious"] is None:
         # with no attack the server still reckons with the share it was told of
         point["assumed_malicious"] = reckoned
+    if point["root_share"] is not None:
+        point["root_size"] = point["root_bias"] = None
     experiment = Experiment(malicious=attackers, **point)
     undefined = check_cell(experiment, rounds, share, values["final_evaluations"], problems)
-    return Cell(experiment, rounds, labels["defense"], labels["attack"], setting, undefined)
+    return Cell(experiment, rounds, labels["defense"], labels["attack"], setting, undefined, varied)
+
+
+def _value(key: str, value: Any) -> Any:
+    """A value as it is, and of a method its label."""
+    return _label(key, value) if isinstance(value, Method) else value
 
 
 def _label(key: str, value: Any) -> str:

@@ -87,6 +87,8 @@ def read_parameters(
             "model. Delete it and run snakemake again"
         )
     wanted = [name for name in layout.names if layers is None or name in layers]
+    if not wanted:
+        return torch.empty(read_table(path, kind, spec, columns=[]).num_rows, 0)
     table = read_table(path, kind, spec, columns=wanted)
     pieces = [from_fixed_lists(table[name]) for name in wanted]
     return torch.from_numpy(np.concatenate(pieces, axis=1))

@@ -64,15 +64,32 @@ def train_clients(
 ) -> Tensor:
     """Train every client from ``start`` [d]; return their updates [n, d] in the clients' order.
 
-    ``generators`` maps a client's index to the generator of its batch order.  On the CPU each of
-    torch's threads trains one client, or stack of clients, after the other; the bits of an update
-    do not depend on how many there are.
+    As :func:`train_with_statistics`, of models without running statistics, or where nobody asks.
+    """
+    return train_with_statistics(model, start, model.statistics, clients, settings, generators)[0]
+
+
+def train_with_statistics(
+    model: ResidentModel,
+    start: Tensor,
+    statistics: Tensor,
+    clients: Sequence[Samples],
+    settings: LocalTraining,
+    generators: Callable[[int], torch.Generator],
+) -> tuple[Tensor, Tensor]:
+    """Train every client from ``start`` [d] and the running ``statistics`` [s].
+
+    Returns their updates [n, d] and the statistics [n, s] they end with, in the clients' order; a
+    client without samples keeps both.  ``generators`` maps a client's index to the generator of
+    its batch order.  On the CPU each of torch's threads trains one client, or stack of clients,
+    after the other; the bits do not depend on how many there are.
     """
     shape = tuple(clients[0].features.shape[1:]) if clients else ()
     if clients and _stacked(model.module, shape, start.device.type, settings):
         return train_stacked(
             lambda: StackedModel(model.module, settings.softmax_axis, _autocast(start, settings)),
             start,
+            statistics,
             clients,
             generators,
             epochs=settings.local_epochs,
@@ -82,18 +99,22 @@ def train_clients(
             of_a_client=bytes_of_a_client(model.module, shape, settings.batch_size),
         )
     updates = start.new_empty(len(clients), len(start))
+    running = statistics.repeat(len(clients), 1)
+    begun = statistics.clone()
     models: SimpleQueue[ResidentModel] = SimpleQueue()
     for _ in range(min(torch.get_num_threads(), len(clients))):
         models.put(model.copy())
 
     def work(client: int) -> None:
         own = models.get()
+        own.statistics.copy_(begun)
         _descend(own, start, clients[client], settings, generators(client))
         torch.sub(own.vector, start, out=updates[client])
+        running[client] = own.statistics
         models.put(own)
 
     across(work, range(len(clients)), start.device)
-    return updates
+    return updates, running
 
 
 def _descend(

@@ -205,7 +205,7 @@ def test_a_file_of_an_older_version_is_refused(path, monkeypatch):
     with monkeypatch.context() as older:
         older.setattr(artifacts, "SCHEMA_VERSION", artifacts.SCHEMA_VERSION - 1)
         write_state(path, "run", {})
-    assert_refused(path, "skymask.schema_version = 1 where 2", read_state, "run")
+    assert_refused(path, "skymask.schema_version = 2 where 3", read_state, "run")
 
 
 def test_rows_with_other_columns_are_refused(path):

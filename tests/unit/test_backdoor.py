@@ -319,7 +319,7 @@ def test_inside_a_wide_spread_a_real_backdoor_is_planted():
     )
     start = parties.initial_parameters()
     for round_ in (1, 2, 3):
-        updates = train(parties, training_data(parties), start, round_)
+        updates = train(parties, training_data(parties), start, round_).updates
         start = start + updates.mean(dim=0)
 
     def rate(parameters):
@@ -327,7 +327,8 @@ def test_inside_a_wide_spread_a_real_backdoor_is_planted():
             parties.model, parameters, parties.test, lambda x: stamped(x, patch=3), 6
         )
 
-    updates, flagged = train(parties, training_data(parties), start, 4), parties.malicious
+    updates = train(parties, training_data(parties), start, 4).updates
+    flagged = parties.malicious
     clean = rate(start + updates[~flagged].mean(dim=0))
     model, held = parties.functional_model, own_data(parties)
 

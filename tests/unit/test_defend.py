@@ -38,7 +38,7 @@ def composed(*names, **parameters):
 
 def updates_of(parties):
     start = parties.initial_parameters()
-    return start, train(parties, training_data(parties), start, 1)
+    return start, train(parties, training_data(parties), start, 1).updates
 
 
 def judged(defense, finite=None, **changes):
@@ -364,7 +364,7 @@ def verdict_with(off, unlike, finite=None):
     n = len(off) - 1
     finite = torch.ones(n, dtype=torch.bool) if finite is None else finite
     tensors = [torch.tensor(t, dtype=torch.float64) for t in (off, unlike)]
-    return Verdict(finite, None, None, None, None, *tensors, None, None, True)
+    return Verdict(finite, None, None, None, None, None, *tensors, None, None, True)
 
 
 def test_layer_rows_are_means_over_the_parties_of_a_role():

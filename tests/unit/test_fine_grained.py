@@ -136,7 +136,7 @@ def places(parties, updates):
 def sent(parties, round_=1):
     """Honest updates and those that are sent."""
     start = parties.initial_parameters()
-    honest = train(parties, training_data(parties), start, round_)
+    honest = train(parties, training_data(parties), start, round_).updates
     return honest, attack(parties, honest, start, {}, round_)[0]
 
 

@@ -117,3 +117,18 @@ def test_more_rounds_at_grain_one_compute_the_new_rounds_alone(staged, tmp_path)
     stages = {"train": 4, "attack": 4, "aggregate": 4, "evaluate": 2}
     shown = {"study_tables": 1, "accuracy_curves": 1, "mask_scatter": 1, "mask_layers": 1}
     assert planned == {**stages, "collect": 2, **shown}
+
+
+def test_running_statistics_keep_their_bits(tmp_path):
+    # in spans of two rounds they stay in memory once, and once cross a file
+    kept = {"model": "resnet20", "clients": 4, "partition": "iid", "samples_per_client": 20}
+    kept |= {"root_size": 20, "defense": "skymask", "rounds": 3, "evaluate_every": 1}
+    staged, spans = (
+        Project.create(tmp_path / str(grain), **kept, rounds_per_job=grain) for grain in (1, 2)
+    )
+    staged.snakemake()
+    spans.snakemake()
+    assert staged.rows() == spans.rows()
+    model = pq.read_table(staged.runs()[0] / "rounds" / "3" / "model.parquet")
+    assert model.equals(pq.read_table(spans.runs()[0] / "spans" / "3-3" / "model.parquet"))
+    assert any(value != 1 for value in model["stem_norm.running_var"].to_pylist()[0])

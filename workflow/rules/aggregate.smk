@@ -3,6 +3,7 @@ rule aggregate:
     input:
         unpack(federation_of),
         updates="results/runs/{run}/rounds/{round}/updates.parquet",
+        statistics="results/runs/{run}/rounds/{round}/statistics.parquet",
         model=lambda wildcards: before(wildcards, "model"),
         state=lambda wildcards: before(wildcards, "defense_state"),
     output:

@@ -24,6 +24,7 @@ rule train:
         model=lambda wildcards: before(wildcards, "model"),
     output:
         updates=temp("results/runs/{run}/rounds/{round}/honest_updates.parquet"),
+        statistics=temp("results/runs/{run}/rounds/{round}/statistics.parquet"),
         timings="results/runs/{run}/rounds/{round}/timings/train.parquet",
     log:
         "results/logs/train/{run}/{round}.log",

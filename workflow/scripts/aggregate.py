@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 
 from skymask.artifacts import write_rows
 from skymask.logs import logged
-from skymask.rounds.aggregate import aggregate
+from skymask.rounds.aggregate import aggregate, averaged_statistics
 from skymask.rounds.records import aggregate_row, client_rows, layer_rows
 from skymask.rounds.timing import Row, timed
 from skymask.run_artifacts import (
     read_federation,
     read_model,
     read_remembered,
+    read_statistics,
     read_updates,
     write_model,
 )
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
 with logged(snakemake.log[0]):
     federation = read_federation(snakemake.input)
     run, round_ = federation.experiment, int(snakemake.wildcards.round)
-    model = read_model(federation, snakemake.input.model)
+    model, statistics = read_model(federation, snakemake.input.model)
     state = read_remembered(federation, snakemake.input.state)
     updates = read_updates(federation, snakemake.input.updates)
+    trained = read_statistics(federation, snakemake.input.statistics)
     timings: list[Row] = []
     with timed(timings, round_, "aggregate", run.device):
         model, verdict, state = aggregate(federation, updates, model, state, round_)
+        statistics = averaged_statistics(trained, verdict, statistics)
     malicious, layout = federation.malicious, federation.model.layout
     rows = {
         "clients": client_rows(round_, malicious, verdict),
@@ -38,7 +41,7 @@ with logged(snakemake.log[0]):
         "layers": layer_rows(round_, layout, malicious, verdict),
         "timings": timings,
     }
-    write_model(federation, snakemake.output.model, model)
+    write_model(federation, snakemake.output.model, model, statistics)
     write_state(Path(snakemake.output.state), run.run, state)
     for kind, kind_rows in rows.items():
         write_rows(Path(snakemake.output[kind]), kind, run.run, kind_rows)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 with logged(snakemake.log[0]):
     federation = read_federation(snakemake.input)
     run, round_ = federation.experiment, int(snakemake.wildcards.round)
-    model = read_model(federation, snakemake.input.model)
+    model, _ = read_model(federation, snakemake.input.model)
     state = read_remembered(federation, snakemake.input.state)
     updates = read_updates(federation, snakemake.input.updates)
     timings: list[Row] = []

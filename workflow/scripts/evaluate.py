@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 with logged(snakemake.log[0]):
     federation = read_federation(snakemake.input)
     run, round_ = federation.experiment, int(snakemake.wildcards.round)
-    model = read_model(federation, snakemake.input.model)
+    model, statistics = read_model(federation, snakemake.input.model)
     aggregated = read_rows(Path(snakemake.input.aggregates), "aggregates", run.run).to_pylist()
     timings: list[Row] = []
     with timed(timings, round_, "evaluate", run.device):
-        row = metrics_row(round_, evaluate(federation, model), aggregated[0])
+        row = metrics_row(round_, evaluate(federation, model, statistics), aggregated[0])
     write_rows(Path(snakemake.output.metrics), "metrics", run.run, [row])
     write_rows(Path(snakemake.output.timings), "timings", run.run, timings)

@@ -7,7 +7,12 @@ from skymask.artifacts import write_rows
 from skymask.logs import logged
 from skymask.rounds.timing import Row, timed
 from skymask.rounds.train import train, training_data
-from skymask.run_artifacts import read_federation, read_model, write_updates
+from skymask.run_artifacts import (
+    read_federation,
+    read_model,
+    write_statistics,
+    write_updates,
+)
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake
@@ -17,10 +22,11 @@ if TYPE_CHECKING:
 with logged(snakemake.log[0]):
     federation = read_federation(snakemake.input)
     run, round_ = federation.experiment, int(snakemake.wildcards.round)
-    model = read_model(federation, snakemake.input.model)
+    model, statistics = read_model(federation, snakemake.input.model)
     timings: list[Row] = []
     data = training_data(federation)
     with timed(timings, round_, "train", run.device):
-        updates = train(federation, data, model, round_)
-    write_updates(federation, snakemake.output.updates, round_, updates)
+        trained = train(federation, data, model, round_, statistics)
+    write_updates(federation, snakemake.output.updates, round_, trained.updates)
+    write_statistics(federation, snakemake.output.statistics, round_, trained.statistics)
     write_rows(Path(snakemake.output.timings), "timings", run.run, timings)

@@ -24,7 +24,10 @@ except (RuntimeError, ImportError):
             _declared.append(_library)
     import torchvision
 
+CIFAR10 = torchvision.datasets.CIFAR10
+CIFAR100 = torchvision.datasets.CIFAR100
 FashionMNIST = torchvision.datasets.FashionMNIST
+download_url = torchvision.datasets.utils.download_url
 read_idx = torchvision.datasets.mnist.read_sn3_pascalvincent_tensor
 
-__all__ = ["FashionMNIST", "read_idx"]
+__all__ = ["CIFAR10", "CIFAR100", "FashionMNIST", "download_url", "read_idx"]

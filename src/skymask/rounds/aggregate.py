@@ -8,6 +8,7 @@ from torch import Tensor
 from skymask.contracts import RequirementError
 from skymask.defenses import Aggregation
 from skymask.evaluation import attacker_weight, benign_distance, switched_off, unlike_server
+from skymask.geometry import principal_coordinates
 from skymask.rounds.defend import State, defend
 from skymask.rounds.federation import Federation
 
@@ -20,7 +21,8 @@ class Verdict:
     [n], ``scores`` [n] and ``coordinates`` [n + 1, 2] are the defense's, ``None`` where it gives
     none; a client that is not finite is rejected, with weight 0 and the others NaN.
     ``switched_off`` and ``unlike_server`` [n + 1, layers]: the share of each layer that SkyMask's
-    masks switch off, and in which they differ from the server's, which is last; ``None`` for other
+    masks switch off, and in which they differ from the server's, which is last, and
+    ``update_coordinates`` [n, 2] the principal coordinates of the updates; ``None`` for other
     rules.  ``attacker_weight`` and ``benign_distance`` say what got
     through (see :mod:`skymask.evaluation`).  ``model_updated``: false where the model stayed as it
     was, because nobody was accepted or the rule was not defined for those left (``note`` says why).
@@ -31,6 +33,7 @@ class Verdict:
     weights: Tensor | None
     scores: Tensor | None
     coordinates: Tensor | None
+    update_coordinates: Tensor | None
     switched_off: Tensor | None
     unlike_server: Tensor | None
     attacker_weight: float | None
@@ -60,15 +63,17 @@ def aggregate(
     step = outcome.update if note is None else torch.zeros_like(global_parameters)
     weights, malicious = _spread(outcome.weights, finite, 0.0), federation.malicious
     layout = federation.model.layout
-    off = unlike = None
+    off = unlike = places = None
     if outcome.masks is not None:
         off, unlike = switched_off(outcome.masks, layout), unlike_server(outcome.masks, layout)
+        places, _ = principal_coordinates(updates[finite])
     verdict = Verdict(
         finite,
         _spread(outcome.accepted, finite, False),
         weights,
         _spread(outcome.scores, finite, float("nan")),
         _spread_with_server(outcome.coordinates, finite),
+        _spread_rows(places, finite),
         _spread_with_server(off, finite),
         _spread_with_server(unlike, finite),
         attacker_weight(weights, malicious) if note is None else None,
@@ -79,6 +84,23 @@ def aggregate(
     if note is not None:
         return global_parameters.clone(), verdict, outcome.state or state
     return global_parameters + federation.experiment.global_lr * step, verdict, outcome.state
+
+
+def averaged_statistics(statistics: Tensor, verdict: Verdict, before: Tensor) -> Tensor:
+    """The global model's next running statistics [s]: the mean over the accepted clients.
+
+    ``statistics`` [n, s] are the clients', of whom those without a finite update or with
+    statistics that are not finite do not count; a rule without verdicts accepts everybody else.
+    They stay as they were, ``before`` [s], where the model does or nobody is left.  No rule sees
+    them, and the global learning rate does not apply: a step beyond the mean could make a variance
+    negative.
+    """
+    chosen = verdict.finite & statistics.isfinite().all(dim=1)
+    if verdict.accepted is not None:
+        chosen = chosen & verdict.accepted
+    if not verdict.model_updated or not bool(chosen.any()):
+        return before.clone()
+    return statistics[chosen].double().mean(dim=0).to(before.dtype)
 
 
 def _objection(outcome: Aggregation) -> str | None:
@@ -99,6 +121,15 @@ def _spread(values: Tensor | None, finite: Tensor, missing: float | bool) -> Ten
     if values is None:
         return None
     spread = torch.full(finite.shape, missing, dtype=values.dtype, device=values.device)
+    spread[finite] = values
+    return spread
+
+
+def _spread_rows(values: Tensor | None, finite: Tensor) -> Tensor | None:
+    """The same for values [n, k]."""
+    if values is None:
+        return None
+    spread = values.new_full((len(finite), values.shape[1]), float("nan"))
     spread[finite] = values
     return spread
 

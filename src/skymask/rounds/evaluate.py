@@ -11,10 +11,16 @@ from skymask.evaluation import evaluate as evaluate_model
 from skymask.rounds.federation import Federation
 
 
-def evaluate(federation: Federation, global_parameters: Tensor) -> Quality:
-    """Accuracy and loss of the global model on the whole test set, and a backdoor's success."""
+def evaluate(
+    federation: Federation, global_parameters: Tensor, statistics: Tensor | None = None
+) -> Quality:
+    """Accuracy and loss of the global model on the whole test set, and a backdoor's success.
+
+    ``statistics`` [s] are the model's running statistics; ``None`` for those it begins with.
+    """
     run = federation.experiment
     model, test, axis = federation.model, federation.test, run.softmax_axis
+    model.statistics.copy_(federation.initial_statistics() if statistics is None else statistics)
     quality = evaluate_model(model, global_parameters, test, axis)
     if run.attack.name not in TRIGGERS:
         return quality

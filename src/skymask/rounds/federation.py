@@ -80,6 +80,10 @@ class Federation:
         """The global model before round 1, [d]."""
         return ResidentModel(self._build()).vector
 
+    def initial_statistics(self) -> Tensor:
+        """The running statistics before round 1, [s]; empty for most models."""
+        return ResidentModel(self._build()).statistics
+
     def _build(self) -> torch.nn.Module:
         run, shape = self.experiment, tuple(self.train.features.shape[1:])
         module = models.build(run.model, shape, self.classes, run.training_seed)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from skymask.rounds.aggregate import aggregate
+from skymask.rounds.aggregate import aggregate, averaged_statistics
 from skymask.rounds.attack import attack
 from skymask.rounds.evaluate import evaluate
 from skymask.rounds.federation import Federation
@@ -48,22 +48,28 @@ def run_span(
         progress.attack_state,
         progress.defense_state,
     )
+    statistics = progress.statistics
+    if statistics is None:
+        statistics = federation.initial_statistics()
     for round_ in rounds:
         with timed(span.timings, round_, "train", run.device):
-            updates = train(federation, data, model, round_)
+            updates, trained = train(federation, data, model, round_, statistics)
         with timed(span.timings, round_, "attack", run.device):
             updates, attacker = attack(federation, updates, model, attacker, round_)
         if round_ in keep_updates:
             keep(round_, updates)
         with timed(span.timings, round_, "aggregate", run.device):
             model, verdict, defender = aggregate(federation, updates, model, defender, round_)
+            statistics = averaged_statistics(trained, verdict, statistics)
         aggregated = aggregate_row(round_, federation.malicious, verdict)
         span.clients += client_rows(round_, federation.malicious, verdict)
         span.aggregates.append(aggregated)
         span.layers += layer_rows(round_, federation.model.layout, federation.malicious, verdict)
         if run.evaluates(round_):
             with timed(span.timings, round_, "evaluate", run.device):
-                span.metrics.append(metrics_row(round_, evaluate(federation, model), aggregated))
+                span.metrics.append(
+                    metrics_row(round_, evaluate(federation, model, statistics), aggregated)
+                )
         if on_round is not None:
             on_round(round_)
-    return Progress(model, attacker, defender), span
+    return Progress(model, attacker, defender, statistics), span

@@ -34,6 +34,9 @@ def client_rows(round_: int, malicious: Tensor, verdict: Verdict) -> list[Row]:
     # a rule without verdicts still rejects what is not finite
     for row, finite in zip(rows, verdict.finite.tolist(), strict=True):
         row["accepted"] = row["accepted"] if finite else False
+    if verdict.update_coordinates is not None:
+        for row, (first, second) in zip(rows, verdict.update_coordinates.tolist(), strict=True):
+            row["update_1"], row["update_2"] = _number(first), _number(second)
     if verdict.coordinates is not None:
         rows.append({"round": round_, "client": SERVER, "model_updated": verdict.model_updated})
         for row, (first, second) in zip(rows, verdict.coordinates.tolist(), strict=True):

@@ -1,5 +1,7 @@
 """Stage 1: every client trains from the global model."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -8,7 +10,14 @@ from skymask.contracts import call, own
 from skymask.objective import Samples
 from skymask.rounds.federation import Federation
 from skymask.seeds import generator
-from skymask.training import train_clients
+from skymask.training import train_with_statistics
+
+
+class Trained(NamedTuple):
+    """What the clients end with: ``updates`` [n, d] and running ``statistics`` [n, s]."""
+
+    updates: Tensor
+    statistics: Tensor
 
 
 def training_data(federation: Federation) -> list[Samples]:
@@ -33,14 +42,24 @@ def training_data(federation: Federation) -> list[Samples]:
 
 
 def train(
-    federation: Federation, data: list[Samples], global_parameters: Tensor, round_: int
-) -> Tensor:
-    """Return the updates [n, d] of round ``round_``, Δ_i = w_i − w."""
+    federation: Federation,
+    data: list[Samples],
+    global_parameters: Tensor,
+    round_: int,
+    statistics: Tensor | None = None,
+) -> Trained:
+    """Return the updates Δ_i = w_i − w of round ``round_``, and the clients' running statistics.
+
+    ``statistics`` [s] are the global model's; ``None`` for those it begins with.
+    """
     run = federation.experiment
-    return train_clients(
-        federation.model,
-        global_parameters,
-        data,
-        federation.local_training,
-        lambda client: generator(run.training_seed, "batches", round_, client),
+    return Trained(
+        *train_with_statistics(
+            federation.model,
+            global_parameters,
+            federation.initial_statistics() if statistics is None else statistics,
+            data,
+            federation.local_training,
+            lambda client: generator(run.training_seed, "batches", round_, client),
+        )
     )
