@@ -18,6 +18,7 @@ from skymask.rounds.evaluate import evaluate
 from skymask.rounds.federation import Federation
 from skymask.rounds.loop import run_span
 from skymask.rounds.progress import Progress
+from skymask.rounds.records import client_rows
 from skymask.rounds.train import train, training_data
 from skymask.run_artifacts import (
     read_model,
@@ -108,7 +109,7 @@ def test_a_client_begins_with_the_statistics_of_the_global_model(batching):
 
 def test_a_cumulative_mean_is_refused_where_clients_are_stacked():
     module = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4, momentum=None))
-    with pytest.raises(ValueError, match="1 has momentum None.*batching='loop'"):
+    with pytest.raises(ValueError, match=r"1 has momentum None.*batching='loop'"):
         stacked_training.StackedModel(module)
 
 
@@ -176,6 +177,30 @@ def test_rules_see_the_trainable_parameters_alone(residual):
     assert 0 < seen.update_coordinates.square().sum() < spread
 
 
+def test_clients_begin_a_round_with_the_statistics_of_the_global_model(residual):
+    start, data = residual.initial_parameters(), training_data(residual)
+    begun = train(residual, data, start, 1)
+    moved = train(residual, data, start, 1, torch.full((1_568,), 0.5))
+    assert moved.updates.equal(begun.updates)
+    assert not torch.isclose(moved.statistics, begun.statistics).any(dim=0).all()
+
+
+def test_the_coordinates_of_an_update_stand_in_its_clients_row(residual):
+    start = residual.initial_parameters()
+    updates = train(residual, training_data(residual), start, 1).updates
+    updates[3, 5] = torch.nan
+    _, seen, _ = aggregate(residual, updates, start, {}, 1)
+    rows = client_rows(1, residual.malicious, seen)
+    assert [row["client"] for row in rows] == [0, 1, 2, 3, 4, 5, -1]
+    assert rows[3]["update_1"] is rows[3]["update_2"] is None
+    assert "update_1" not in rows[-1]
+    for client in (0, 1, 2, 4, 5):
+        found = (rows[client]["update_1"], rows[client]["update_2"])
+        assert found == tuple(seen.update_coordinates[client].tolist())
+    first, second = seen.update_coordinates[[0, 1, 2, 4, 5]].square().sum(dim=0)
+    assert first > second
+
+
 def test_evaluation_normalises_by_the_running_statistics(residual):
     start = residual.initial_parameters()
     begun = evaluate(residual, start)
@@ -199,6 +224,8 @@ def test_a_span_carries_the_statistics_on(residual):
     assert end.global_parameters.equal(whole.global_parameters)
     assert first.metrics + second.metrics == rows.metrics
     assert not whole.statistics.equal(residual.initial_statistics())
+    seen = evaluate(residual, whole.global_parameters, whole.statistics)
+    assert (rows.metrics[-1]["accuracy"], rows.metrics[-1]["loss"]) == (seen.accuracy, seen.loss)
     assert not end.statistics.equal(middle.statistics)
 
 
