@@ -1,23 +1,69 @@
 """A study's tables: accuracy, detection, what got through, and the runs behind them."""
 
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from skymask import published_table, significance
 from skymask.artifacts import SCHEMAS, read_rows, write_table
+from skymask.captions import captions
 from skymask.files import atomic
 from skymask.plan import backdoored, masked
 from skymask.plan import tables as table_names
 from skymask.study import Cell, Study
+from skymask.table_text import (
+    LAYOUTS,
+    latex,
+    markdown,
+    pivot,
+    without_setting,
+)
 
-UNDEFINED, ABSENT = "undefined", "–"
-RATES = ("fpr", "fnr")
-INFLUENCE = ("attacker_weight", "benign_distance")
-FIGURES = ("accuracy", "attack_success_rate", *RATES, *INFLUENCE)
+FIGURES = list(dict.fromkeys(figure for layout in LAYOUTS.values() for figure in layout.figures))
+
+
+def _schema(**columns: tuple[pa.DataType, str]) -> pa.Schema:
+    fields = [pa.field(n, t, metadata={"description": d}) for n, (t, d) in columns.items()]
+    return pa.schema(fields)
+
+
+TEXT, NUMBER = pa.string(), pa.float64()
+COMPARISONS = {
+    "published": _schema(
+        setting=(TEXT, "the other axes of the study that vary, as name=value"),
+        defense=(TEXT, "defense"),
+        attack=(TEXT, "attack"),
+        figure=(TEXT, "accuracy, fpr, fnr, or below_fedavg: FedAvg's accuracy less the defense's"),
+        seeds=(pa.int64(), "runs, one per pair of seeds"),
+        undefined=(TEXT, "why the cell has no run; null if it has"),
+        ours_mean=(NUMBER, "our figure, mean over seeds, % or points"),
+        ours_std=(NUMBER, "its standard deviation over seeds, ddof 1; null with one seed"),
+        published_low=(NUMBER, "the published figure, or the low end of its range; null: unknown"),
+        published_high=(NUMBER, "the published figure, or the high end of its range"),
+        difference=(NUMBER, "ours less published, points; of a range less its nearer end, 0 in it"),
+        beyond_spread=(pa.bool_(), "whether |difference| > 2 ours_std; null with one seed"),
+        certainty=(TEXT, "how the published figure is known"),
+        source=(TEXT, "where it is from"),
+    ),
+    "significance": _schema(
+        setting=(TEXT, "the other axes of the study that vary, as name=value"),
+        attack=(TEXT, "attack"),
+        defense=(TEXT, "SkyMask, or a variant of it"),
+        accuracy_mean=(NUMBER, "its test accuracy, mean over seeds, 0 to 1"),
+        baseline=(TEXT, "the best other defense, oracle aside"),
+        baseline_mean=(NUMBER, "its test accuracy, mean over seeds, 0 to 1"),
+        seeds=(pa.int64(), "pairs of runs with the same seeds"),
+        difference=(NUMBER, "mean over pairs of SkyMask's accuracy less the baseline's"),
+        low=(NUMBER, "lower end of its 95 % confidence interval; null if not defined"),
+        high=(NUMBER, "upper end of its 95 % confidence interval; null if not defined"),
+        p=(NUMBER, "of the two-sided paired t-test; null if not defined"),
+        p_holm=(NUMBER, "p after Holm's correction over the rows of the table"),
+    ),
+}
+"""The tables that compare: their columns, with units."""
 
 
 def summarise(cell: Cell, folder: Path, final_evaluations: int) -> dict[str, object]:
@@ -87,59 +133,6 @@ def cells_table(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     return cells
 
 
-def pivot(cells: pd.DataFrame, show: Callable[[pd.Series], str]) -> pd.DataFrame:
-    """Defenses down, attacks across, each cell as ``show`` writes it; settings stack."""
-    shown = cells.assign(
-        shown=[show(row) if pd.isna(row["undefined"]) else UNDEFINED for _, row in cells.iterrows()]
-    )
-    wide = shown.pivot(index=["setting", "defense"], columns="attack", values="shown")
-    found = dict.fromkeys(zip(cells["setting"], cells["defense"], strict=True))
-    settings = list(dict.fromkeys(cells["setting"]))
-    rows = sorted(found, key=lambda row: settings.index(row[0]))
-    wide = wide.reindex(index=pd.MultiIndex.from_tuples(rows, names=["setting", "defense"]))
-    wide = wide.reindex(columns=list(dict.fromkeys(cells["attack"]))).fillna(ABSENT).reset_index()
-    wide.columns.name = None
-    return _without_setting(wide)
-
-
-def _without_setting(table: pd.DataFrame) -> pd.DataFrame:
-    """Less the column ``setting`` where it says nothing."""
-    return table.drop(columns="setting") if set(table["setting"]) <= {""} else table
-
-
-def show_accuracy(row: pd.Series) -> str:
-    """``0.953 ± 0.004``."""
-    spread = "" if pd.isna(row["accuracy_std"]) else f" ± {row['accuracy_std']:.3f}"
-    return f"{row['accuracy_mean']:.3f}{spread}"
-
-
-PER_CENT, PLAIN, LENGTHS = (100, "{:.1f}"), (1, "{:.3f}"), (1, "{:.2f}")
-
-
-def _both(row: pd.Series, **figures: tuple[float, str]) -> str:
-    """``12.5 / 0.953``: the means of two figures, each with its factor and its format."""
-    shown = []
-    for figure, (factor, layout) in figures.items():
-        value = row[f"{figure}_mean"]
-        shown.append(ABSENT if pd.isna(value) else layout.format(factor * value))
-    return " / ".join(shown)
-
-
-def show_detection(row: pd.Series) -> str:
-    """``0.0 / 12.5``: FPR and FNR in per cent."""
-    return _both(row, fpr=PER_CENT, fnr=PER_CENT)
-
-
-def show_influence(row: pd.Series) -> str:
-    """``0.0 / 0.12``: the attackers' share of the weight in per cent, the relative distance."""
-    return _both(row, attacker_weight=PER_CENT, benign_distance=LENGTHS)
-
-
-def show_success(row: pd.Series) -> str:
-    """``98.2 / 0.931``: attack success rate in per cent, accuracy."""
-    return _both(row, attack_success_rate=PER_CENT, accuracy=PLAIN)
-
-
 def layers_table(study: Study, folder: Path) -> pd.DataFrame:
     """Per cell of SkyMask and layer: what the masks do to it, by role.
 
@@ -173,102 +166,51 @@ def layers_table(study: Study, folder: Path) -> pd.DataFrame:
     return pd.DataFrame(columns, index=order).reset_index()
 
 
-def captions(study: Study) -> dict[str, str]:
-    """A caption per table: what its figures are."""
-    runs = Counter((c.setting, c.defense, c.attack) for c in study.cells if c.undefined is None)
-    fewest, most = min(runs.values(), default=0), max(runs.values(), default=0)
-    seeds = "one seed" if most == 1 else f"{most} seeds"
-    if fewest < most:
-        seeds = f"{fewest} to {most} seeds"
-    over = f"mean ± standard deviation over {seeds}" if most > 1 else seeds
-    last = study.final_evaluations
-    final = "the last evaluation" if last == 1 else f"the mean of the last {last} evaluations"
-    rounds = sorted({cell.rounds for cell in study.cells})
-    length = f"{rounds[0]}" if len(rounds) == 1 else f"{rounds[0]} to {rounds[-1]}"
-    return {
-        "accuracy": (
-            f"Study {study.name}: final test accuracy after {length} rounds, {final}; {over}."
-        ),
-        "detection": (
-            f"Study {study.name}: false positive rate (benign clients rejected) / false negative "
-            f"rate (malicious clients accepted) in %, over all {length} rounds and "
-            f"{seeds}; {ABSENT} where a rule gives no verdict per client or there is no such "
-            "client."
-        ),
-        "got_through": (
-            f"Study {study.name}: the attackers' share of the aggregate's weight in % / distance "
-            "of the aggregate to the benign mean, in lengths of that mean; means over all "
-            f"{length} rounds (the share: those in which the model moved) and {seeds}; {ABSENT} "
-            "where a rule is not linear."
-        ),
-        "attack_success": (
-            f"Study {study.name}: attack success rate (triggered test samples of other classes "
-            f"called the target) in % / test accuracy, after {length} rounds, {final}; {over}."
-        ),
-        "mask_layers": (
-            f"Study {study.name}: share of each layer that SkyMask's binary masks switch off "
-            "(off), and in which they differ from the server's mask (unlike), by role; means over "
-            f"clients, {length} rounds and {seeds}."
-        ),
-        "runs": f"Study {study.name}: its runs; files in results/runs/RUN.",
-    }
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """A table as Markdown, its columns aligned for a terminal too."""
-    rows = [[str(name) for name in table.columns]]
-    rows += [["" if pd.isna(value) else _plain(value) for value in row] for row in table.to_numpy()]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(table.columns))]
-    lines = [
-        "| " + " | ".join(v.ljust(w) for v, w in zip(r, widths, strict=True)) + " |" for r in rows
-    ]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
-
-
-def _plain(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def latex(table: pd.DataFrame, caption: str) -> str:
-    """A table as LaTeX (booktabs)."""
-    shown = table.map(lambda value: "" if pd.isna(value) else _plain(value))
-    for mark in "%_&#":
-        caption = caption.replace(mark, rf"\{mark}")
-    text: str = shown.to_latex(index=False, escape=True, caption=caption, position="t")
-    return text.replace("±", r"$\pm$").replace("–", "--")
-
-
 def write(study: Study, folder: Path, target: Path) -> None:
     """Write the tables of a study into ``target``, each as CSV, Markdown, LaTeX and Parquet.
 
-    CSV and Parquet hold plain numbers, one row per cell or run; Markdown and LaTeX the table as
-    it is read, defense × attack.
+    CSV and Parquet hold plain numbers, a row per cell, run or comparison; Markdown and LaTeX the
+    table as it is read, attack × defense.  ``folder`` holds the runs.
     """
     runs = runs_table(study, folder)
     cells = cells_table(runs, study)
     texts, keys = captions(study), ["setting", "defense", "attack", "seeds", "undefined"]
-    shown: dict[str, tuple[Callable[[pd.Series], str], tuple[str, ...]]] = {
-        "accuracy": (show_accuracy, ("accuracy",)),
-        "detection": (show_detection, RATES),
-        "got_through": (show_influence, INFLUENCE),
-        "attack_success": (show_success, ("attack_success_rate", "accuracy")),
-    }
+    oracles = {c.defense for c in study.cells if c.experiment.defense.name == "oracle"}
     for name in table_names(study):
-        if name in shown:
-            show, figures = shown[name]
+        best = schema = None
+        if name in LAYOUTS:
+            layout = LAYOUTS[name]
             chosen = _with_backdoor(cells, study) if name == "attack_success" else cells
-            readable = pivot(chosen, show)
-            columns = [f"{figure}_{kind}" for figure in figures for kind in ("mean", "std")]
+            readable, best = pivot(chosen, layout, oracles)
+            columns = [f"{figure}_{kind}" for figure in layout.figures for kind in ("mean", "std")]
             plain = chosen[[*keys, *columns]]
+        elif name in COMPARISONS:
+            schema = COMPARISONS[name]
+            rows = _compared(name, study, runs)
+            plain = pa.Table.from_pylist(rows, schema=schema).to_pandas(types_mapper=_nullable)
+            show = published_table.show if name == "published" else significance.show
+            readable = show(plain)
         else:
             plain = runs if name == "runs" else layers_table(study, folder)
-            readable = plain if name == "runs" else _without_setting(plain)
-        _write_text(target / f"{name}.md", f"{texts[name]}\n\n{markdown(readable)}")
-        _write_text(target / f"{name}.tex", latex(readable, texts[name]))
+            readable = plain if name == "runs" else without_setting(plain)
+        label = f"tab:{study.name}_{name}"
+        _write_text(target / f"{name}.md", f"{texts[name]}\n\n{markdown(readable, best)}")
+        _write_text(target / f"{name}.tex", latex(readable, texts[name], label, best))
         _write_text(target / f"{name}.csv", plain.to_csv(index=False, lineterminator="\n"))
-        parquet = pa.Table.from_pandas(plain, preserve_index=False)
+        parquet = pa.Table.from_pandas(plain, schema=schema, preserve_index=False)
         write_table(target / f"{name}.parquet", f"{name}_table", study.name, parquet)
+
+
+def _compared(name: str, study: Study, runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table that compares."""
+    if name == "published":
+        return published_table.rows(study, runs.to_dict("records"))
+    return significance.rows(study, runs)
+
+
+def _nullable(kind: pa.DataType) -> pd.api.extensions.ExtensionDtype | None:
+    """True and false with room for neither."""
+    return pd.BooleanDtype() if pa.types.is_boolean(kind) else None
 
 
 def _with_backdoor(cells: pd.DataFrame, study: Study) -> pd.DataFrame:

@@ -3,14 +3,17 @@
 import csv
 import math
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from skymask import study, summary, tables
+from skymask import captions, plan, study, summary, table_text, tables
 from skymask.artifacts import ArtifactError, read_table, write_rows
 
 SCHEMA = yaml.safe_load(
@@ -179,7 +182,7 @@ def test_one_seed_has_no_standard_deviation(tmp_path):
     cell = cells_of(found, written(found, tmp_path))["fedavg", "min_max"]
     assert (cell["seeds"], cell["accuracy_mean"]) == (1, 0.5)
     assert math.isnan(cell["accuracy_std"])
-    assert tables.show_accuracy(cell) == "0.500"
+    assert table_text.show_accuracy(cell) == "0.500"
 
 
 def test_detection_rates_are_shares_of_rounds_and_clients(grid, tmp_path):
@@ -192,14 +195,14 @@ def test_detection_rates_are_shares_of_rounds_and_clients(grid, tmp_path):
     assert cell["fpr_mean"] == pytest.approx(1 / 24, rel=1e-12)
     assert cell["fnr_mean"] == 0.125
     assert cell["fpr_std"] == pytest.approx(1 / 12 / math.sqrt(2), rel=1e-12)
-    assert tables.show_detection(cell) == "4.2 / 12.5"
+    assert table_text.show_detection(cell) == "4.2 / 12.5"
 
 
 def test_a_rule_without_verdicts_has_no_rates(grid, tmp_path):
     runs = tables.runs_table(grid, tmp_path)
     rates = runs[runs["defense"] == "fedavg"][["fpr", "fnr"]]
     assert rates.isna().all(axis=None)
-    assert tables.show_detection(cells_of(grid, tmp_path)["fedavg", "min_max"]) == "– / –"
+    assert table_text.show_detection(cells_of(grid, tmp_path)["fedavg", "min_max"]) == "– / –"
 
 
 def test_a_rule_that_only_rejects_what_is_not_finite_has_no_rates(tmp_path):
@@ -221,7 +224,7 @@ def test_without_attackers_there_is_no_false_negative_rate(tmp_path):
     # client 3 is benign here, and rejected in 3 of 4 rounds; client 0 once: 4 of 16
     assert cell["fpr_mean"] == 0.25
     assert math.isnan(cell["fnr_mean"])
-    assert tables.show_detection(cell) == "25.0 / –"
+    assert table_text.show_detection(cell) == "25.0 / –"
 
 
 def test_what_got_through_is_a_mean_over_all_rounds(grid, tmp_path):
@@ -237,8 +240,8 @@ def test_what_got_through_is_a_mean_over_all_rounds(grid, tmp_path):
     assert cell["attacker_weight_mean"] == 0.375
     assert cell["benign_distance_mean"] == 1.5
     assert cell["benign_distance_std"] == pytest.approx(1 / math.sqrt(2), rel=1e-12)
-    assert tables.show_influence(cell) == "37.5 / 1.50"
-    assert tables.show_influence(cells_of(grid, tmp_path)["fedavg", "min_max"]) == "25.0 / 1.50"
+    assert table_text.show_influence(cell) == "37.5 / 1.50"
+    assert table_text.show_influence(cells_of(grid, tmp_path)["fedavg", "min_max"]) == "25.0 / 1.50"
 
 
 def test_a_rule_that_is_not_linear_has_a_distance_and_no_weight(tmp_path):
@@ -250,7 +253,7 @@ def test_a_rule_that_is_not_linear_has_a_distance_and_no_weight(tmp_path):
     write_rows(tmp_path / name / "aggregates.parquet", "aggregates", name, rows)
     cell = cells_of(found, tmp_path)["median", "min_max"]
     assert math.isnan(cell["attacker_weight_mean"])
-    assert tables.show_influence(cell) == "– / 1.00"
+    assert table_text.show_influence(cell) == "– / 1.00"
 
 
 def test_a_backdoors_success_is_the_mean_of_the_last_evaluations(tmp_path):
@@ -261,8 +264,8 @@ def test_a_backdoors_success_is_the_mean_of_the_last_evaluations(tmp_path):
     assert rates == {1: 0.5, 2: 1.0}
     assert all(math.isnan(r["attack_success_rate"]) for r in runs if r["attack"] == "none")
     cells = cells_of(found, tmp_path)
-    assert tables.show_success(cells["fedavg", "scaling"]) == "75.0 / 0.625"
-    assert tables.show_success(cells["fedavg", "none"]) == "– / 0.625"
+    assert table_text.show_success(cells["fedavg", "scaling"]) == "75.0 / 0.625"
+    assert table_text.show_success(cells["fedavg", "none"]) == "– / 0.625"
 
 
 def test_what_masks_do_to_layers_is_a_mean_over_rounds_and_seeds(grid, tmp_path):
@@ -378,7 +381,7 @@ def test_a_missing_or_foreign_run_is_an_error_that_names_the_file(grid, tmp_path
 # --- what is written ----------------------------------------------------------------------------
 
 
-TABLES = ["accuracy", "detection", "got_through", "mask_layers", "runs"]
+TABLES = ["accuracy", "detection", "got_through", "mask_layers", "runs", "significance"]
 
 
 @pytest.fixture
@@ -411,41 +414,37 @@ def test_an_excluded_cell_is_a_dash_and_the_others_are_numbers(tmp_path):
     found = read(assumed_malicious=1)
     tables.write(found, written(found, tmp_path), tmp_path / "tables")
     _, _, rows = markdown_table(tmp_path / "tables" / "accuracy.md")
-    assert rows == [
-        ["fedavg", "0.625 ± 0.177", "0.625 ± 0.177"],
-        ["trimmed_mean", "0.625 ± 0.177", "0.625 ± 0.177"],
-        ["skymask", "–", "0.625 ± 0.177"],
-    ]
+    best = "**0.625 ± 0.177**"
+    assert rows == [["none", best, best, "–"], ["min_max", best, best, best]]
 
 
-def test_markdown_is_a_table_of_defenses_by_attacks(folder):
+def test_markdown_is_a_table_of_attacks_by_defenses(folder):
     caption, header, rows = markdown_table(folder / "accuracy.md")
-    assert header == ["defense", "none", "min_max"]
+    assert header == ["attack", "fedavg", "trimmed_mean", "skymask"]
     assert rows == [
-        ["fedavg", "0.625 ± 0.177", "0.625 ± 0.177"],
-        ["trimmed_mean", "undefined", "undefined"],
-        ["skymask", "–", "0.625 ± 0.177"],
+        ["none", "**0.625 ± 0.177**", "undefined", "–"],
+        ["min_max", "**0.625 ± 0.177**", "undefined", "**0.625 ± 0.177**"],
     ]
     assert caption == (
         "Study tiny_study: final test accuracy after 4 rounds, the mean of the last 2 evaluations; "
-        "mean ± standard deviation over 2 seeds."
+        "mean ± standard deviation over 2 seeds. Bold: the highest mean of each row. "
+        "Setting: data set digits, model mlp, 4 clients, 25 % of clients malicious (under none "
+        "nobody), partition iid, 10 samples per client."
     )
     caption, header, rows = markdown_table(folder / "detection.md")
     assert rows == [
-        ["fedavg", "– / –", "– / –"],
-        ["trimmed_mean", "undefined", "undefined"],
-        ["skymask", "–", "4.2 / 12.5"],
+        ["none", "– / –", "undefined", "–"],
+        ["min_max", "– / –", "undefined", "**4.2 / 12.5**"],
     ]
     assert "over all 4 rounds and 2 seeds" in caption
 
 
 def test_markdown_shows_what_got_through_and_the_layers(folder):
     caption, header, rows = markdown_table(folder / "got_through.md")
-    assert header == ["defense", "none", "min_max"]
+    assert header == ["attack", "fedavg", "trimmed_mean", "skymask"]
     assert rows == [
-        ["fedavg", "25.0 / 1.50", "25.0 / 1.50"],
-        ["trimmed_mean", "undefined", "undefined"],
-        ["skymask", "–", "37.5 / 1.50"],
+        ["none", "**25.0 / 1.50**", "undefined", "–"],
+        ["min_max", "**25.0 / 1.50**", "undefined", "**37.5 / 1.50**"],
     ]
     assert "over all 4 rounds (the share: those in which the model moved) and 2 seeds" in caption
     caption, header, rows = markdown_table(folder / "mask_layers.md")
@@ -458,12 +457,9 @@ def test_only_attacks_with_a_trigger_are_in_the_table_of_success(tmp_path):
     found = read(attack=["none", "scaling", "min_max", "dba"], exclude=[])
     tables.write(found, written(found, tmp_path), tmp_path / "tables")
     caption, header, rows = markdown_table(tmp_path / "tables" / "attack_success.md")
-    assert header == ["defense", "scaling", "dba"]
-    assert rows == [
-        ["fedavg", "75.0 / 0.625", "75.0 / 0.625"],
-        ["trimmed_mean", "undefined", "undefined"],
-        ["skymask", "75.0 / 0.625", "75.0 / 0.625"],
-    ]
+    assert header == ["attack", "fedavg", "trimmed_mean", "skymask"]
+    best = "**75.0 / 0.625**"
+    assert rows == [[attack, best, "undefined", best] for attack in ("scaling", "dba")]
     assert "attack success rate" in caption
     plain = rows_of(tmp_path / "tables" / "attack_success.csv")
     assert [row["attack"] for row in plain] == ["scaling"] * 3 + ["dba"] * 3
@@ -496,11 +492,9 @@ def test_settings_stack(tmp_path, axis, values):
     found = one_seed(**{axis: values})
     tables.write(found, written(found, tmp_path), tmp_path / "tables")
     _, header, rows = markdown_table(tmp_path / "tables" / "accuracy.md")
-    assert header == ["setting", "defense", "none", "min_max"]
+    assert header == ["setting", "attack", "fedavg", "trimmed_mean", "skymask"]
     assert [row[:2] for row in rows] == [
-        [f"{axis}={value}", defense]
-        for value in values
-        for defense in ("fedavg", "trimmed_mean", "skymask")
+        [f"{axis}={value}", attack] for value in values for attack in ("none", "min_max")
     ]
 
 
@@ -508,18 +502,203 @@ def test_a_cell_with_fewer_seeds_says_so(tmp_path):
     found = read(exclude=[{"attack": "none", "data_seed": 2}])
     tables.write(found, written(found, tmp_path), tmp_path / "tables")
     _, _, rows = markdown_table(tmp_path / "tables" / "accuracy.md")
-    assert rows[0] == ["fedavg", "0.500", "0.625 ± 0.177"]
+    assert [row[:2] for row in rows] == [
+        ["none", "**0.500**"],
+        ["min_max", "**0.625 ± 0.177**"],
+    ]
     with (tmp_path / "tables" / "accuracy.csv").open(encoding="utf-8") as file:
         seeds = {(r["defense"], r["attack"]): r["seeds"] for r in csv.DictReader(file)}
     assert (seeds["fedavg", "none"], seeds["fedavg", "min_max"]) == ("1", "2")
 
 
 def test_captions_of_one_seed_and_of_several_lengths():
-    captions = tables.captions(one_seed(rounds=[4, 3]))
-    assert (
-        "after 3 to 4 rounds, the mean of the last 2 evaluations; one seed." in captions["accuracy"]
+    found = captions.captions(one_seed(rounds=[4, 3]))
+    assert "after 3 to 4 rounds, the mean of the last 2 evaluations; one seed." in found["accuracy"]
+    assert "over all 3 to 4 rounds and one seed;" in found["detection"]
+
+
+# --- what is best -------------------------------------------------------------------------------
+
+
+def cells_by_hand(*rows, **columns):
+    """Cells (attack, defense, undefined) with the means in ``columns``, one setting."""
+    table = pd.DataFrame(rows, columns=["attack", "defense"]).assign(setting="")
+    table["undefined"] = pd.array([None] * len(rows), dtype="string")
+    for name, values in columns.items():
+        table[name] = pd.array(values, dtype="float64")
+    return table
+
+
+def shown_and_best(cells, table, aside=()):
+    """The texts of a table, row by row, and the same with the best marked by a star."""
+    shown, best = table_text.pivot(cells, table_text.LAYOUTS[table], aside)
+    assert list(shown.columns) == list(best.columns)
+    marks = best.to_numpy(dtype=bool)
+    return shown.to_numpy().tolist(), [
+        [name for name, mark in zip(best.columns, row, strict=True) if mark] for row in marks
+    ]
+
+
+FOUR = [("min_max", name) for name in ("fedavg", "krum", "skymask", "oracle")]
+
+
+def test_the_highest_accuracy_of_a_row_is_best_and_the_oracle_stands_aside():
+    cells = cells_by_hand(
+        *FOUR,
+        *(("none", name) for _, name in FOUR),
+        accuracy_mean=[0.5, 0.75, 0.7, 0.9, 0.9, 0.8, 0.85, 0.9],
+        accuracy_std=[0.1] * 8,
     )
-    assert "over all 3 to 4 rounds and one seed;" in captions["detection"]
+    shown, best = shown_and_best(cells, "accuracy", ["oracle"])
+    assert [row[0] for row in shown] == ["min_max", "none"]
+    assert shown[0][1:] == ["0.500 ± 0.100", "0.750 ± 0.100", "0.700 ± 0.100", "0.900 ± 0.100"]
+    assert best == [["krum"], ["fedavg"]]
+    assert shown_and_best(cells, "accuracy")[1] == [["oracle"], ["fedavg", "oracle"]]
+
+
+def test_what_is_equal_as_it_is_shown_is_equally_good():
+    # 0.7504 and 0.7496 are both shown as 0.750; 0.7494 is not
+    cells = cells_by_hand(
+        *FOUR, accuracy_mean=[0.7504, 0.7496, 0.7494, 0.1], accuracy_std=[math.nan] * 4
+    )
+    shown, best = shown_and_best(cells, "accuracy", ["oracle"])
+    assert shown == [["min_max", "0.750", "0.750", "0.749", "0.100"]]
+    assert best == [["fedavg", "krum"]]
+
+
+def test_a_cell_without_a_run_is_never_best():
+    cells = cells_by_hand(*FOUR[:3], accuracy_mean=[math.nan, 0.2, 0.1], accuracy_std=[0.0] * 3)
+    cells.loc[0, "undefined"] = "too few clients"
+    shown, best = shown_and_best(cells, "accuracy")
+    assert shown == [["min_max", "undefined", "0.200 ± 0.000", "0.100 ± 0.000"]]
+    assert best == [["krum"]]
+    nobody = cells.assign(undefined="too few clients")
+    assert shown_and_best(nobody, "accuracy") == ([["min_max", *["undefined"] * 3]], [[]])
+
+
+def test_the_best_detection_has_the_lowest_sum_of_both_rates():
+    cells = cells_by_hand(
+        *FOUR,
+        # 0.1 + 0.2, 5 + 40, 0.3 + 0, and a rule without an FNR
+        fpr_mean=[0.001, 0.05, 0.003, 0.0],
+        fnr_mean=[0.002, 0.4, 0.0, math.nan],
+    )
+    shown, best = shown_and_best(cells, "detection")
+    assert shown == [["min_max", "0.1 / 0.2", "5.0 / 40.0", "0.3 / 0.0", "0.0 / –"]]
+    assert best == [["fedavg", "skymask"]]
+
+
+def test_without_attackers_the_lowest_false_positive_rate_is_best():
+    cells = cells_by_hand(
+        *(("none", name) for _, name in FOUR),
+        fpr_mean=[0.3, 0.05, math.nan, 0.0],
+        fnr_mean=[math.nan] * 4,
+    )
+    _, best = shown_and_best(cells, "detection", ["oracle"])
+    assert best == [["krum"]]
+
+
+def test_the_lowest_success_and_the_lowest_distance_are_best():
+    success = cells_by_hand(
+        *FOUR,
+        attack_success_rate_mean=[0.9, 0.1, 0.2, 0.0],
+        accuracy_mean=[0.9, 0.1, 0.8, 0.9],
+    )
+    assert shown_and_best(success, "attack_success", ["oracle"])[1] == [["krum"]]
+    through = cells_by_hand(
+        *FOUR,
+        attacker_weight_mean=[0.2, 0.0, math.nan, 0.0],
+        benign_distance_mean=[0.5, 0.4, 0.3, 0.0],
+    )
+    shown, best = shown_and_best(through, "got_through", ["oracle"])
+    assert shown[0][3] == "– / 0.30"
+    assert best == [["skymask"]]
+
+
+def test_each_setting_has_its_best(tmp_path):
+    cells = pd.concat(
+        [
+            cells_by_hand(*FOUR[:2], accuracy_mean=values, accuracy_std=[math.nan] * 2).assign(
+                setting=f"clients={clients}"
+            )
+            for clients, values in ((10, [0.1, 0.2]), (20, [0.4, 0.3]))
+        ],
+        ignore_index=True,
+    )
+    shown, best = shown_and_best(cells, "accuracy")
+    assert [row[:2] for row in shown] == [["clients=10", "min_max"], ["clients=20", "min_max"]]
+    assert best == [["krum"], ["fedavg"]]
+
+
+def test_the_oracle_of_a_study_is_never_bold(tmp_path):
+    found = read(defense=["fedavg", "oracle"], exclude=[])
+    tables.write(found, written(found, tmp_path), tmp_path / "tables")
+    caption, _, rows = markdown_table(tmp_path / "tables" / "accuracy.md")
+    assert rows == [
+        [attack, "**0.625 ± 0.177**", "0.625 ± 0.177"] for attack in ("none", "min_max")
+    ]
+    assert "Bold: the highest mean of each row, oracle aside" in caption
+
+
+# --- captions -----------------------------------------------------------------------------------
+
+
+def test_a_caption_leaves_to_the_table_what_varies():
+    caption = captions.captions(
+        read(clients=[4, 8], malicious_share=[0.25, 0.5], samples_per_client=...)
+    )["detection"]
+    assert caption.endswith("Setting: data set digits, model mlp, partition iid.")
+    shares = captions.captions(read(malicious_share=[0.25, 0.5], attack="min_max", exclude=[]))
+    assert "malicious" not in shares["accuracy"]
+    assert "4 clients, partition iid" in shares["accuracy"]
+
+
+def test_a_caption_says_who_attacks_and_how_the_data_is_split():
+    caption = captions.captions(
+        read(
+            clients=30,
+            partition={"name": "label_bias", "bias": 0.3},
+            malicious_share=0.3,
+            attack="min_max",
+            exclude=[],
+        )
+    )["runs"]
+    assert caption == (
+        "Study tiny_study: its runs; files in results/runs/RUN. Setting: data set digits, model "
+        "mlp, 30 clients, 30 % of clients malicious, partition label_bias (bias 0.3), 10 samples "
+        "per client, 4 rounds, 2 seeds."
+    )
+
+
+def test_a_caption_at_small_scale_says_what_was_scaled_down():
+    small = {
+        "rounds": 2,
+        "samples_per_client": 5,
+        "partition": {"name": "label_bias", "bias": 0.1},
+        "clients": 12,
+        "rounds_per_job": 1,
+        "data_seed": 1,
+        "training_seed": 1,
+        "paired": [],
+    }
+    found = read(samples_per_client=..., small=small, scale="small")
+    sentence = (
+        "Scaled down: rounds 2 (in full 4), samples_per_client 5 (all), "
+        "partition label_bias (bias 0.1) (iid), clients 12 (4), data_seed 1 ([1, 2]), "
+        "training_seed 1 ([1, 2])."
+    )
+    for name, caption in captions.captions(found).items():
+        assert caption.startswith("Study tiny_study_small: "), name
+        assert caption.endswith(sentence), name
+    assert "Scaled down" not in captions.captions(read())["accuracy"]
+
+
+def test_a_study_has_a_caption_for_each_of_its_tables():
+    found = read(attack=["none", "scaling"])
+    assert list(captions.captions(found)) == plan.tables(found)
+
+
+# --- LaTeX --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -539,9 +718,9 @@ def test_latex_is_a_booktabs_table(folder, table):
 
 def test_latex_holds_the_numbers_of_the_markdown(folder):
     text = (folder / "accuracy.tex").read_text(encoding="utf-8")
-    assert "fedavg & 0.625 $\\pm$ 0.177 & 0.625 $\\pm$ 0.177 \\\\" in text
-    assert "trimmed\\_mean & undefined & undefined \\\\" in text
-    assert "skymask & -- & 0.625 $\\pm$ 0.177 \\\\" in text
+    assert "attack & fedavg & trimmed\\_mean & skymask \\\\" in text
+    assert "none & \\textbf{0.625 $\\pm$ 0.177} & undefined & -- \\\\" in text
+    assert "\\label{tab:tiny_study_accuracy}" in text
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -549,6 +728,39 @@ def test_a_latex_caption_is_escaped(folder, table):
     text = (folder / f"{table}.tex").read_text(encoding="utf-8")
     caption = next(line for line in text.splitlines() if line.startswith("\\caption{"))
     assert not re.search(r"(?<!\\)[_%#]", caption)
+
+
+def test_a_wide_latex_table_is_scaled_and_a_narrow_one_is_not(folder):
+    narrow, wide = ((folder / f"{t}.tex").read_text("utf-8") for t in ("accuracy", "runs"))
+    assert "resizebox" not in narrow
+    assert "graphicx" not in narrow
+    assert "\\resizebox{\\textwidth}{!}{%\n\\begin{tabular}" in wide
+    assert "\\end{tabular}\n}\n\\end{table}" in wide
+
+
+def test_every_mark_of_latex_is_escaped():
+    table = pd.DataFrame(
+        {"attack": ["a_b & 5 % #1 {x} $y$ ~ ^ < > \\ |"], "krum": ["1 ± 2 – −3 †"]}
+    )
+    text = table_text.latex(table, "50 % of a_b", "tab:x_y")
+    assert (
+        "a\\_b \\& 5 \\% \\#1 \\{x\\} \\$y\\$ \\textasciitilde{} \\textasciicircum{} "
+        "\\textless{} \\textgreater{} \\textbackslash{} \\textbar{} & "
+        "1 $\\pm$ 2 -- $-$3 $^\\dagger$ \\\\"
+    ) in text
+    assert "\\caption{50 \\% of a\\_b}\n\\label{tab:x_y}" in text
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX")
+def test_latex_compiles(folder, tmp_path):
+    inputs = "".join(f"\\input{{{folder / table}.tex}}\\clearpage\n" for table in TABLES)
+    (tmp_path / "all.tex").write_text(
+        "\\documentclass{article}\\usepackage{booktabs}\\usepackage{graphicx}\n"
+        f"\\begin{{document}}\n{inputs}\\end{{document}}\n"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def rows_of(path):
@@ -623,7 +835,9 @@ def test_the_summary_shows_the_tables_and_where_they_lie(folder, tmp_path):
     text = summary.text("tiny_study", tmp_path)
     for name in ("accuracy", "detection"):
         assert (folder / f"{name}.md").read_text(encoding="utf-8") in text
-    assert f"{folder}/{{accuracy,detection,got_through,mask_layers,runs}}" in text
+    assert f"{folder}/{{accuracy,detection,got_through,mask_layers,runs,significance}}" in text
+    assert f"intervals: {folder}/significance.md" in text
+    assert "published" not in text
     assert f"{tmp_path}/figures/tiny_study/" in text
 
 
