@@ -189,6 +189,7 @@ def test_the_digest_of_a_study_is_of_what_its_tables_show():
 
 # --- what a study shows -------------------------------------------------------------------------
 
+MASKS = ["mask_scatter", "mask_geometry", "mask_layers"]
 PLAIN = (["accuracy", "detection", "got_through", "runs"], ["accuracy_curves"])
 
 
@@ -196,16 +197,20 @@ PLAIN = (["accuracy", "detection", "got_through", "runs"], ["accuracy_curves"])
     ("changes", "tables", "figures"),
     [
         ({}, [], []),
-        ({"attack": ["none", "label_flip"], "defense": ["oracle", ["nnm", "krum"]]}, [], []),
+        (
+            {"attack": ["none", "label_flip"], "defense": ["oracle", ["nnm", "krum"]]},
+            [],
+            ["heat_map"],
+        ),
         ({"attack": ["none", "dba"]}, ["attack_success"], ["triggered_samples"]),
         ({"attack": "scaling"}, ["attack_success"], ["triggered_samples"]),
         ({"attack": "lie_backdoor"}, ["attack_success"], ["triggered_samples"]),
-        ({"defense": ["krum", "skymask"]}, ["mask_layers"], ["mask_scatter", "mask_layers"]),
-        ({"defense": [["nnm", "skymask"]]}, ["mask_layers"], ["mask_scatter", "mask_layers"]),
+        ({"defense": ["krum", "skymask"]}, ["mask_layers"], MASKS),
+        ({"defense": [["nnm", "skymask"]]}, ["mask_layers"], MASKS),
         (
             {"attack": "dba", "defense": "skymask"},
             ["attack_success", "mask_layers"],
-            ["triggered_samples", "mask_scatter", "mask_layers"],
+            ["triggered_samples", *MASKS],
         ),
     ],
 )

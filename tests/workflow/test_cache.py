@@ -6,7 +6,7 @@ import shutil
 from .harness import Project
 
 TABLES = {"study_tables": 1, "accuracy_curves": 1}
-MASKS = {"mask_scatter": 1, "mask_layers": 1}
+MASKS = {"mask_scatter": 1, "mask_geometry": 1, "mask_layers": 1}
 
 
 def test_a_finished_study_has_nothing_to_do(project):
@@ -25,7 +25,7 @@ def test_readme_comments_and_docstrings_rerun_nothing(project):
 
 
 def test_editing_a_plot_reruns_the_plots_alone(project):
-    project.edit("src/skymask/figures.py", '"font.size": 8', '"font.size": 9')
+    project.edit("src/skymask/figures/style.py", '"font.size": 8', '"font.size": 9')
     assert project.planned() == {"accuracy_curves": 1, **MASKS}
 
 

@@ -1,7 +1,10 @@
 # A study's figures, each as PNG and PDF.
 localrules:
     accuracy_curves,
+    heat_map,
+    rates,
     mask_scatter,
+    mask_geometry,
     mask_layers,
     triggered_samples,
 
@@ -19,9 +22,47 @@ rule accuracy_curves:
         "../../environment.yml"
     params:
         cells=plan.digest(STUDY),
-        source=source.fingerprint("skymask.figures"),
+        source=source.fingerprint("skymask.figures.curves"),
     script:
         "../scripts/accuracy_curves.py"
+
+
+rule heat_map:
+    input:
+        metrics=collected("metrics"),
+        aggregates=collected("aggregates"),
+    output:
+        multiext(f"results/figures/{STUDY.name}/heat_map", ".png", ".pdf"),
+    log:
+        f"results/logs/heat_map/{STUDY.name}.log",
+    benchmark:
+        f"results/benchmarks/heat_map/{STUDY.name}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        cells=plan.digest(STUDY),
+        source=source.fingerprint("skymask.figures.heat_map"),
+    script:
+        "../scripts/heat_map.py"
+
+
+rule rates:
+    input:
+        metrics=collected("metrics"),
+        aggregates=collected("aggregates"),
+    output:
+        multiext(f"results/figures/{STUDY.name}/rates", ".png", ".pdf"),
+    log:
+        f"results/logs/rates/{STUDY.name}.log",
+    benchmark:
+        f"results/benchmarks/rates/{STUDY.name}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        cells=plan.digest(STUDY),
+        source=source.fingerprint("skymask.figures.rates"),
+    script:
+        "../scripts/rates.py"
 
 
 rule mask_scatter:
@@ -37,9 +78,27 @@ rule mask_scatter:
         "../../environment.yml"
     params:
         cells=plan.digest(STUDY),
-        source=source.fingerprint("skymask.figures"),
+        source=source.fingerprint("skymask.figures.masks"),
     script:
         "../scripts/mask_scatter.py"
+
+
+rule mask_geometry:
+    input:
+        clients=[f"results/runs/{run}/clients.parquet" for run in MASKED],
+    output:
+        multiext(f"results/figures/{STUDY.name}/mask_geometry", ".png", ".pdf"),
+    log:
+        f"results/logs/mask_geometry/{STUDY.name}.log",
+    benchmark:
+        f"results/benchmarks/mask_geometry/{STUDY.name}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        cells=plan.digest(STUDY),
+        source=source.fingerprint("skymask.figures.masks"),
+    script:
+        "../scripts/mask_geometry.py"
 
 
 rule mask_layers:
@@ -55,7 +114,7 @@ rule mask_layers:
         "../../environment.yml"
     params:
         cells=plan.digest(STUDY),
-        source=source.fingerprint("skymask.figures"),
+        source=source.fingerprint("skymask.figures.masks"),
     script:
         "../scripts/mask_layers.py"
 
@@ -74,7 +133,7 @@ rule triggered_samples:
     params:
         cells=plan.digest(STUDY),
         source=source.fingerprint(
-            "skymask.trigger_figure",
+            "skymask.figures.triggers",
             *{name for run in BACKDOORED for name in modules_of("attack", run.attack)},
         ),
     script:

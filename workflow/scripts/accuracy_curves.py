@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skymask.figures import accuracy_curves
+from skymask.figures.curves import accuracy_curves
 from skymask.jobs import read_study
 from skymask.logs import logged
 

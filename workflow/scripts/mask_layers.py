@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skymask.figures import mask_layers
+from skymask.figures.masks import mask_layers
 from skymask.jobs import read_study
 from skymask.logs import logged
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from skymask.attacks import TRIGGERS
 from skymask.contracts import own
 from skymask.experiment import Experiment
-from skymask.figures import STYLE, WIDTH, folded, save
+from skymask.figures.style import STYLE, WIDTH, folded, save
 from skymask.plan import backdoored
 from skymask.study import Study
 from skymask.tensor_artifacts import read_samples
@@ -55,6 +55,7 @@ def _draw(axes: list[Axes], features: Tensor, titles: list[str], label: str) -> 
     for panel in axes:
         panel.set_xticks([])
         panel.set_yticks([])
+        panel.spines[:].set(visible=True, linewidth=0.4, color="0.5")
     for panel, sample, title in zip(axes, features, titles, strict=False):
         if sample.ndim == 1:
             panel.imshow(sample[None].numpy(), **{**style, "aspect": "auto"})
@@ -62,4 +63,4 @@ def _draw(axes: list[Axes], features: Tensor, titles: list[str], label: str) -> 
             picture = sample.movedim(0, -1).numpy()
             panel.imshow(picture[..., 0] if picture.shape[-1] == 1 else picture, **style)
         panel.set_title(title, fontsize=7, pad=2)
-    axes[0].set_ylabel(folded(label, 16), fontsize=6, rotation=0, ha="right", va="center")
+    axes[0].set_ylabel(folded(label, 16), fontsize=7, rotation=0, ha="right", va="center")
