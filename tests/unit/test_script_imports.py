@@ -38,14 +38,17 @@ NEEDED = {
     "data": STUDY,
     "evaluate": {"torch"},
     "experiments": STUDY,
+    "heat_map": FIGURE,
     "initialise": {"torch"},
+    "mask_geometry": FIGURE,
     "mask_layers": FIGURE,
     "mask_scatter": FIGURE,
     "partition": set(),
+    "rates": FIGURE,
     "span": {"torch"},
     "tables": {*STUDY, "pandas"},
     "train": {"torch"},
-    "triggered_samples": {*FIGURE, "torch"},
+    "triggered_samples": {*STUDY, "matplotlib", "torch"},
 }
 
 
