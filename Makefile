@@ -1,5 +1,6 @@
 # make run    set up, run a study (STUDY=config/studies/NAME.yaml for another, SCALE=small for
 #             less of it), show its tables
+# make report one page of a study that has run: results/report.html
 # make test   set up, run all tests
 # make lint   set up, check style and types
 # make bench  set up, time the package beside what else one would use (minutes; a quiet machine)
@@ -11,11 +12,15 @@ STUDY ?= config/config.yaml
 SCALE ?= full
 BIN := .venv/bin
 
-.PHONY: run test lint format bench clean
+.PHONY: run report test lint format bench clean
 
 run: .venv/run.stamp
 	@SKYMASK_SUMMARY=later $(BIN)/snakemake --cores $(CORES) --configfile $(STUDY) --config scale=$(SCALE)
 	@$(BIN)/skymask summary $(STUDY) --scale $(SCALE)
+
+report: .venv/run.stamp
+	@$(BIN)/snakemake --cores 1 --configfile $(STUDY) --config scale=$(SCALE) --report results/report.html
+	@echo "see results/report.html"
 
 test: .venv/dev.stamp
 	$(BIN)/pytest -n 2

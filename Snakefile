@@ -20,6 +20,10 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/rounds.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
+
+
+report: "workflow/report/workflow.rst"
 
 
 localrules:
@@ -33,6 +37,7 @@ rule all:
     input:
         TABLES,
         FIGURES,
+        OVERVIEW,
         KEPT_UPDATES,
 
 
@@ -40,6 +45,7 @@ rule tables:
     input:
         TABLES,
         FIGURES,
+        OVERVIEW,
 
 
 rule figures:

@@ -2,11 +2,14 @@
 
 import argparse
 import sys
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from skymask import summary, timings
+import skymask
+from skymask import jobs, publish, status, study_scale, summary, timings, trace
 
 COMMANDS = {
     "summary": (summary.text, "print the tables of a study and where its files lie"),
@@ -17,18 +20,30 @@ COMMANDS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(prog="skymask", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, (_, does) in COMMANDS.items():
-        show = commands.add_parser(name, help=does)
-        show.add_argument("study", nargs="?", default="config/config.yaml", help="the study file")
-        show.add_argument("--results", type=Path, default=Path("results"), help="results folder")
-    given = parser.parse_args(arguments)
+    given = _parser().parse_args(arguments)
     try:
-        answer, _ = COMMANDS[given.command]
-        print(answer(_name_of(Path(given.study)), given.results))
+        if given.command == "trace":
+            found = trace.trace(given.table, given.cell, given.setting, given.column)
+            print(found.text)
+            return 1 if found.problems else 0
+        config = _config(given)
+        if given.command in ("status", "publish"):
+            study = jobs.read_study(config, _base(), given.study)
+            if given.command == "status":
+                print(status.text(study, given.results))
+            else:
+                day = date.today()
+                where = (given.results, _base(), given.to)
+                print(publish.write(study, given.study, *where, day))
+        else:
+            answer, _ = COMMANDS[given.command]
+            name = study_scale.named(str(config["study"]), str(config.get("scale", "full")))
+            print(answer(name, given.results))
     except FileNotFoundError as error:
-        way_out = f"run snakemake --configfile {given.study}"
+        if given.command == "trace":
+            way_out = "name a table of a study that has run, results/tables/STUDY/NAME.csv"
+        else:
+            way_out = f"run snakemake --configfile {given.study}{_overrides(given)}"
         print(f"{error.filename} is missing: {way_out}", file=sys.stderr)
         return 1
     except ValueError as error:
@@ -37,14 +52,75 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _name_of(study: Path) -> str:
-    """The name that a study file gives its study.  Raises ValueError when it gives none."""
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="skymask", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    of_a_study = {name: does for name, (_, does) in COMMANDS.items()}
+    of_a_study["status"] = "print how far a study is, what has failed, and how long is left"
+    of_a_study["publish"] = "copy the tables and figures of a study, with a page over them"
+    for name, does in of_a_study.items():
+        show = commands.add_parser(name, help=does)
+        show.add_argument("study", nargs="?", default="config/config.yaml", help="the study file")
+        show.add_argument("--results", type=Path, default=Path("results"), help="results folder")
+        show.add_argument("--scale", choices=("full", "small"), help="of the study that was run")
+        show.add_argument(
+            "--config",
+            nargs="+",
+            default=[],
+            metavar="KEY=VALUE",
+            help="keys of the study file to override, as for snakemake",
+        )
+        if name == "publish":
+            show.add_argument("--to", type=Path, required=True, help="folder of the page's folder")
+    follow = commands.add_parser(
+        "trace", help="print which files a number of a table comes from, and compute it again"
+    )
+    follow.add_argument("table", type=Path, help="the table: results/tables/STUDY/accuracy.csv")
+    follow.add_argument(
+        "--cell", required=True, metavar="ATTACK,DEFENSE", help="labels as the table has them"
+    )
+    follow.add_argument("--setting", help="the cell's setting, where the study varies more axes")
+    follow.add_argument(
+        "--column", action="append", default=[], help="a number of the cell; by default all"
+    )
+    return parser
+
+
+def _config(given: argparse.Namespace) -> dict[str, Any]:
+    """The study file with what the command line overrides.  Raises ValueError if it is none."""
+    path = Path(given.study)
     try:
-        return str(yaml.safe_load(study.read_text(encoding="utf-8"))["study"])
-    except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{study} is not a study file: it needs a line like study: my_study"
-        ) from error
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not a study file, it cannot be read: {error}") from error
+    if not isinstance(config, dict) or "study" not in config:
+        raise ValueError(f"{path} is not a study file: it needs a line like study: my_study")
+    for pair in given.config:
+        key, sign, value = pair.partition("=")
+        if not sign:
+            raise ValueError(f"--config {pair} sets nothing: write it as key=value")
+        config[key] = yaml.safe_load(value)
+    return config | ({"scale": given.scale} if given.scale else {})
+
+
+def _overrides(given: argparse.Namespace) -> str:
+    """The command line's overrides, as Snakemake takes them."""
+    pairs = [*given.config, *([f"scale={given.scale}"] if given.scale else [])]
+    return f" --config {' '.join(pairs)}" if pairs else ""
+
+
+def _base() -> Path:
+    """The folder with the workflow: where the command is run, else where the package lies.
+
+    Raises ValueError where there is none.
+    """
+    found = (Path.cwd(), Path(skymask.__file__).resolve().parents[2])
+    for base in found:
+        if (base / "workflow" / "schemas" / "study.schema.yaml").exists():
+            return base
+    raise ValueError(
+        "the workflow is not here: run the command in the folder that holds the Snakefile"
+    )
 
 
 if __name__ == "__main__":

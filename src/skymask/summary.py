@@ -28,6 +28,7 @@ def text(study: str, results: Path = Path("results")) -> str:
         f"tables   {tables}/{{{names}}}.{{csv,md,tex,parquet}}\n"
         f"figures  {results}/figures/{study}/*.{{png,pdf}}\n"
         f"runs     {results}/runs/RUN/*.parquet; "
-        f"{tables}/runs.md names each RUN"
+        f"{tables}/runs.md names each RUN\n"
+        f"page     {tables}/overview.html: all of it in one page"
     )
     return "\n" + "\n".join(parts)

@@ -43,6 +43,7 @@ NEEDED = {
     "mask_geometry": FIGURE,
     "mask_layers": FIGURE,
     "mask_scatter": FIGURE,
+    "overview": STUDY,
     "partition": set(),
     "rates": FIGURE,
     "span": {"torch"},

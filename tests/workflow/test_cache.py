@@ -5,7 +5,7 @@ import shutil
 
 from .harness import Project
 
-TABLES = {"study_tables": 1, "accuracy_curves": 1}
+TABLES = {"study_tables": 1, "accuracy_curves": 1, "overview": 1}
 MASKS = {"mask_scatter": 1, "mask_geometry": 1, "mask_layers": 1}
 
 
@@ -26,7 +26,7 @@ def test_readme_comments_and_docstrings_rerun_nothing(project):
 
 def test_editing_a_plot_reruns_the_plots_alone(project):
     project.edit("src/skymask/figures/style.py", '"font.size": 8', '"font.size": 9')
-    assert project.planned() == {"accuracy_curves": 1, **MASKS}
+    assert project.planned() == {"accuracy_curves": 1, "overview": 1, **MASKS}
 
 
 def test_editing_a_defense_reruns_the_runs_of_that_defense_alone(project):
@@ -76,7 +76,7 @@ def test_tables_of_a_finished_study_train_nothing(project):
     tables = project.folder / "results" / "tables"
     old = (tables / "tiny" / "accuracy.md").read_text()
     shutil.rmtree(tables)
-    assert project.planned("tables") == {"study_tables": 1}
+    assert project.planned("tables") == {"study_tables": 1, "overview": 1}
     project.snakemake("tables")
     assert (tables / "tiny" / "accuracy.md").read_text() == old
     assert project.rows() == before

@@ -1,8 +1,11 @@
 """What a user types, and what is said back."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -66,6 +69,104 @@ def test_the_summary_names_tables_and_paths(finished):
     assert "Traceback" not in missing.stderr
 
 
+def skymask(project, *arguments):
+    """Run the command in a project, with the project's own package."""
+    environment = {**project.environment, "PYTHONPATH": str(project.folder / "src")}
+    command = [sys.executable, "-m", "skymask.cli", *arguments]
+    run = {"cwd": project.folder, "env": environment, "capture_output": True, "text": True}
+    return subprocess.run(command, **run, check=False, timeout=120)
+
+
+@pytest.mark.parametrize("table", ["accuracy", "detection", "got_through"])
+def test_every_number_can_be_traced_to_its_files(finished, table):
+    path = f"results/tables/tiny/{table}.csv"
+    for defense in ("krum", "skymask"):
+        done = skymask(finished, "trace", path, "--cell", f"fang_trim,{defense}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "they agree" in done.stdout
+        assert f"-fang_trim-{defense}-1.1-" in done.stdout
+        assert done.stdout.count(" sha256 ") == 12
+        assert "spans/3-4/metrics.parquet" in done.stdout
+
+
+def test_a_number_of_backdoors_can_be_traced(varied):
+    path = "results/tables/tiny/attack_success.csv"
+    cell = "lie_backdoor(patch=3, epochs=1),bucketing + centered_clipping"
+    done = skymask(varied, "trace", path, "--cell", cell)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"attack_success_rate_mean: .* they agree", done.stdout)
+
+
+def test_a_result_that_was_put_in_by_hand_is_found(project):
+    run = next(run for run in project.runs() if "-krum-" in run.name)
+    other = next(run for run in project.runs() if "-skymask-" in run.name)
+    (run / "metrics.parquet").write_bytes((other / "metrics.parquet").read_bytes())
+    table = "results/tables/tiny/accuracy.csv"
+    done = skymask(project, "trace", table, "--cell", "krum,fang_trim")
+    assert done.returncode == 1
+    assert f"{run.name}/metrics.parquet says skymask.spec = {other.name}" in done.stdout
+    assert skymask(project, "trace", table, "--cell", "skymask,fang_trim").returncode == 0
+
+
+def test_a_finished_study_becomes_a_page_to_keep(finished, tmp_path):
+    done = skymask(finished, "publish", "study.yaml", "--to", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(tmp_path / "tiny" / "README.md")
+    page = (tmp_path / "tiny" / "README.md").read_text(encoding="utf-8")
+    assert "`snakemake --cores all --configfile study.yaml`" in page
+    assert (finished.folder / "results/tables/tiny/accuracy.md").read_text().strip() in page
+    for name in re.findall(r"\]\((\S+?)\)", page):
+        assert (tmp_path / "tiny" / name).stat().st_size > 0
+    absent = skymask(finished, "publish", "study.yaml", "--to", str(tmp_path), "--results", "none")
+    assert absent.returncode == 1
+    assert "none/tables/tiny/accuracy.md is missing: run snakemake" in absent.stderr
+
+
+def test_the_status_of_a_finished_study(finished):
+    done = skymask(finished, "status", "study.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "2 runs: 2 done, 0 running" in done.stdout
+    assert "rounds: 8 of 8 done, 100%" in done.stdout
+    assert "tables: results/tables/tiny" in done.stdout
+    longer = skymask(finished, "status", "study.yaml", "--config", "rounds=6")
+    assert "2 runs: 0 done, 0 running, 0 failed, 0 stopped, 2 waiting" in longer.stdout
+    assert "rounds: 8 of 12 done, 67%" in longer.stdout
+    assert re.search(r"about \d:\d\d:\d\d \(h:mm:ss\) left with a job at a time", longer.stdout)
+
+
+def test_the_status_of_a_study_that_runs_is_killed_and_fails(tmp_path):
+    project = Project.create(
+        tmp_path / "project", defense="krum", rounds=100_000, rounds_per_job=50_000
+    )
+
+    def status():
+        return skymask(project, "status", "study.yaml").stdout
+
+    running = project.start()
+    try:
+        deadline = time.monotonic() + 120
+        pattern = r"1-50000\.log, process (\d+) on "
+        while not (found := re.search(pattern, said := status())):
+            assert time.monotonic() < deadline, said
+            time.sleep(0.3)
+        os.kill(int(found[1]), 0)
+        assert "1 run: 0 done, 1 running, 0 failed" in said
+        assert "rounds: 0 of 100,000 done, 0%" in said
+    finally:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+    deadline = time.monotonic() + 20
+    while "1 stopped" not in (said := status()):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.3)
+    assert "ended without a word: the same command goes on" in said
+    project.edit("workflow/scripts/span.py", "    clock = Clock()", "    raise ValueError('x')")
+    assert project.snakemake(check=False).returncode != 0
+    said = status()
+    assert "1 failed, 0 stopped" in said
+    assert re.search(r"span/.*/1-50000\.log\n    ValueError: x", said)
+
+
 def test_every_rule_names_the_environment(bare):
     rules = (bare.folder / "workflow" / "rules").glob("*.smk")
     for file in rules:
@@ -88,5 +189,5 @@ def test_the_default_study_is_the_one_without_a_configfile(bare):
     command.remove("--configfile")
     run = {"cwd": bare.folder, "env": bare.environment, "capture_output": True, "text": True}
     done = subprocess.run(command, **run, check=True)
-    # 4 attacks × 6 defenses × 2 seeds, each a job of 60 rounds
-    assert re.search(r"^span +48$", done.stdout, re.MULTILINE)
+    # 4 attacks × 6 defenses × 3 seeds, each a job of 60 rounds
+    assert re.search(r"^span +72$", done.stdout, re.MULTILINE)

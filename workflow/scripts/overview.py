@@ -1,0 +1,21 @@
+"""The overview of a study: a page of its own, and the first thing in the report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skymask.jobs import read_study
+from skymask.logs import logged
+from skymask.overview import Place, write
+
+if TYPE_CHECKING:
+    from snakemake.script import Snakemake
+
+    snakemake: Snakemake
+
+with logged(snakemake.log[0]):
+    base = Path(snakemake.scriptdir).resolve().parents[1]
+    place = Place(snakemake.params.file, Path("results"), base, base / "workflow" / "report")
+    tables = [Path(path) for path in snakemake.input.tables if path.endswith(".md")]
+    figures = [Path(path) for path in snakemake.input.figures if path.endswith(".png")]
+    page, parts = Path(snakemake.output.page), Path(snakemake.output.part).parent
+    write(read_study(snakemake.config, base), place, tables, figures, page, parts)
