@@ -118,4 +118,4 @@ def machine() -> str:
         held = f", {memory:.1f} GiB of memory"
     except (OSError, ValueError):
         held = ""
-    return f"{processor}, {os.cpu_count()} cores{held}, {system}, kernel {platform.release()}"
+    return f"{processor}, {os.cpu_count()} cores{held}, {system}"

@@ -30,7 +30,7 @@ FIGURES = (
     "triggered_samples",
 )
 
-SHOWN = ("accuracy", "published", "significance", "detection", "attack_success")
+SHOWN = ("accuracy", "significance", "detection", "attack_success")
 """Tables that the page shows whole; the others it links to."""
 
 
