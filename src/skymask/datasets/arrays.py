@@ -1,5 +1,6 @@
 """What a loader returns, and how it fails."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,3 +41,20 @@ def not_found(name: str, folders: list[Path], way_out: str, failure: str = "") -
         "folder and name that folder in the environment variable SKYMASK_DATA or under "
         "data_folders in the study."
     )
+
+
+def unpacked(place: Path, files: Iterable[str]) -> dict[str, bytes]:
+    """The contents of ``files`` below the folder ``place`` of an unpacked archive.
+
+    Raises DataError for one that cannot be read.
+    """
+    contents = {}
+    for file in files:
+        try:
+            contents[file] = (place / file).read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"{place / file} cannot be read ({error}): unpack the archive again, or take "
+                f"{place} out of the search path"
+            ) from error
+    return contents

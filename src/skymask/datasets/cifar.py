@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skymask.contracts import describes
-from skymask.datasets.arrays import Arrays, DataError, not_found
+from skymask.datasets.arrays import Arrays, DataError, not_found, unpacked
 
 SHAPE = (3, 32, 32)
 
@@ -62,7 +62,7 @@ def _load(name: str, known: _Known, key: str, classes: int, folders: list[Path])
     """The data set; ``known`` is torchvision's class, with names and checksums."""
     place = _find(known, folders) or _download(name, known, folders)
     files = [file for file, _ in (*known.train_list, *known.test_list)]
-    contents = _from_folder(place, files) if place.is_dir() else _from_archive(place, known, files)
+    contents = unpacked(place, files) if place.is_dir() else _from_archive(place, known, files)
 
     def part(listed: list[list[str]]) -> Part:
         pairs = []
@@ -99,19 +99,6 @@ def _download(name: str, known: _Known, folders: list[Path]) -> Path:
         way_out = f"Put {known.filename} (from {known.url}) or its folder {known.base_folder}"
         raise not_found(name, folders, way_out, str(error) or repr(error)) from error
     return target
-
-
-def _from_folder(place: Path, files: list[str]) -> dict[str, bytes]:
-    contents = {}
-    for file in files:
-        try:
-            contents[file] = (place / file).read_bytes()
-        except OSError as error:
-            raise DataError(
-                f"{place / file} cannot be read ({error}): unpack the archive again, or take "
-                f"{place} out of the search path"
-            ) from error
-    return contents
 
 
 def _from_archive(place: Path, known: _Known, files: list[str]) -> dict[str, bytes]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skymask.contracts import describes
-from skymask.datasets.arrays import Arrays, DataError, not_found
+from skymask.datasets.arrays import Arrays, DataError, not_found, unpacked
 
 FOLDER = "UCI HAR Dataset"
 ARCHIVES = (f"{FOLDER}.zip", "human+activity+recognition+using+smartphones.zip")
@@ -95,7 +95,8 @@ def _find(folders: list[Path]) -> list[_Part]:
     for folder in folders:
         archives = [folder / name for name in ARCHIVES if (folder / name).is_file()]
         if (folder / FOLDER).is_dir():
-            place, parts = folder / FOLDER, _from_uci(folder / FOLDER, _in_folder(folder / FOLDER))
+            place = folder / FOLDER
+            parts = _from_uci(place, unpacked(place, _files()))
         elif archives:
             place, parts = archives[0], _from_uci(archives[0], _in_archive(archives[0]))
         elif all((folder / name).is_file() for name in TABLES):
@@ -120,19 +121,6 @@ MEND = "it is truncated or another data set. Replace it, or take its folder out 
 
 def _files() -> list[str]:
     return [f"{part}/{kind}_{part}.txt" for part in SAMPLES for kind in ("X", "y", "subject")]
-
-
-def _in_folder(place: Path) -> dict[str, bytes]:
-    contents = {}
-    for file in _files():
-        try:
-            contents[file] = (place / file).read_bytes()
-        except OSError as error:
-            raise DataError(
-                f"{place / file} cannot be read ({error}): unpack the archive again, or take "
-                f"{place} out of the search path"
-            ) from error
-    return contents
 
 
 def _in_archive(place: Path) -> dict[str, bytes]:
