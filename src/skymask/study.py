@@ -3,7 +3,7 @@
 Imports nothing heavy: the Snakefile reads its study through this module.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal
@@ -255,7 +255,7 @@ def _cell(
     labels = {key: _label(key, point[key]) for key in ("attack", "defense")}
     others = [k for k in axes if len(axes[k]) > 1 and k not in ("attack", "defense", *SEEDS)]
     named = {**point, "rounds": rounds, "malicious_share": share}
-    varied = {key: _value(key, named[key]) for key in others}
+    varied = {key: _value(key, named[key], axes[key]) for key in others}
     setting = ", ".join(f"{key}={value}" for key, value in varied.items())
     reckoned = round(share * point["clients"])
     attackers = 0 if point["attack"].name == "none" else reckoned
@@ -274,21 +274,27 @@ def _cell(
     return Cell(experiment, rounds, labels["defense"], labels["attack"], setting, undefined, varied)
 
 
-def _value(key: str, value: Any) -> Any:
-    """A value as it is, and of a method its label."""
-    return _label(key, value) if isinstance(value, Method) else value
+def _value(key: str, value: Any, axis: list[Any]) -> Any:
+    """A value as it is, and of a method its label, with all parameters that vary along the axis."""
+    if not isinstance(value, Method):
+        return value
+    alike = [v.parameters for v in axis if isinstance(v, Method) and v.name == value.name]
+    return _label(
+        key, value, {k for k, v in value.parameters.items() if any(p[k] != v for p in alike)}
+    )
 
 
-def _label(key: str, value: Any) -> str:
+def _label(key: str, value: Any, always: Collection[str] = ()) -> str:
     """What a table calls a value: a method's name, with its parameters that are not defaults.
 
-    A composition is written ``nnm + krum``, and coordinates ``min_max[share=0.1]``.
+    Those in ``always`` are named in any case.  A composition is written ``nnm + krum``, and
+    coordinates ``min_max[share=0.1]``.
     """
     if not isinstance(value, Method):
         return str(value)
     known = REGISTRIES[key]()[value.name].parameters
     own = {k: v for k, v in value.parameters.items() if k != "coordinates"}
-    given = [f"{k}={v}" for k, v in own.items() if v != known[k].default]
+    given = [f"{k}={v}" for k, v in own.items() if v != known[k].default or k in always]
     label = f"{value.name}({', '.join(given)})" if given else value.name
     known = coordinates_entry().parameters
     where = [

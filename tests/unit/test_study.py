@@ -182,7 +182,7 @@ def test_a_single_mapping_of_lists_is_an_axis_too():
     grid = read(partition={"name": "label_bias", "bias": [0.1, 0.5]})
     assert [c.setting for c in grid.cells] == [
         "partition=label_bias(bias=0.1)",
-        "partition=label_bias",
+        "partition=label_bias(bias=0.5)",
     ]
 
 
