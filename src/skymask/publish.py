@@ -25,7 +25,6 @@ FIGURES = (
     "heat_map",
     "rates",
     "mask_geometry",
-    "mask_scatter",
     "mask_layers",
     "triggered_samples",
 )
