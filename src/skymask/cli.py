@@ -44,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
             way_out = "name a table of a study that has run, results/tables/STUDY/NAME.csv"
         else:
             way_out = f"run snakemake --configfile {given.study}{_overrides(given)}"
+            if error.filename == given.study:
+                way_out = "name a study file, such as config/config.yaml"
         print(f"{error.filename} is missing: {way_out}", file=sys.stderr)
         return 1
     except ValueError as error:

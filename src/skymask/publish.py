@@ -29,6 +29,9 @@ FIGURES = (
     "triggered_samples",
 )
 
+MARK = "Computed with `"
+"""What every page says."""
+
 SHOWN = ("accuracy", "significance", "detection", "attack_success")
 """Tables that the page shows whole; the others it links to."""
 
@@ -39,13 +42,14 @@ def write(study: Study, file: str, results: Path, base: Path, target: Path, day:
     Tables go as Markdown, CSV and LaTeX, figures as PNG; what the folder held before is replaced.
     ``file`` is the study's, ``results`` holds its artifacts, ``base`` the code, ``day`` is written
     on the page.  Raises FileNotFoundError when the study has not been run, ArtifactError for a run
-    that cannot be read.
+    that cannot be read, ValueError where the folder is no page of before or lies in the results.
     """
     tables, figures = results / "tables" / study.name, results / "figures" / study.name
     if not (tables / "accuracy.md").exists():
         raise FileNotFoundError(2, "no such file", str(tables / "accuracy.md"))
-    page = _page(study, file, facts(study, file, results, base), tables, figures, day)
     folder = target / study.name
+    _check(folder, results)
+    page = _page(study, file, facts(study, file, results, base), tables, figures, day)
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
@@ -61,6 +65,19 @@ def write(study: Study, file: str, results: Path, base: Path, target: Path, day:
     return folder / "README.md"
 
 
+def _check(folder: Path, results: Path) -> None:
+    """Only a page that was written here before may be replaced.  Raises ValueError."""
+    if folder.resolve().is_relative_to(results.resolve()):
+        raise ValueError(f"{folder} lies in the results: name a folder outside {results} with --to")
+    page = folder / "README.md"
+    ours = page.is_file() and MARK in page.read_text(encoding="utf-8")
+    if folder.exists() and not ours:
+        raise ValueError(
+            f"{folder} is there and is no page of a study: remove it, or name another folder "
+            "with --to"
+        )
+
+
 def command(study: Study, file: str) -> str:
     """The command that runs the study."""
     scale = " --config scale=small" if study.scale == "small" else ""
@@ -74,7 +91,7 @@ def _page(
     rows = [f"| {name} | {known[name].replace('|', '/')} |" for name in wanted if name in known]
     parts = [
         f"# {study.name}",
-        f"Computed with `{command(study, file)}`; this page was written on {day.isoformat()}.",
+        f"{MARK}{command(study, file)}`; this page was written on {day.isoformat()}.",
         "\n".join(["| | |", "| --- | --- |", *rows]),
     ]
     shown = [name for name in SHOWN if (tables / f"{name}.md").exists()]

@@ -47,7 +47,10 @@ def computed_again(run: Row, results: Path) -> tuple[Cell, dict[str, object]]:
         if not differences(run, found[1]):
             return found
     if first is None:
-        raise ArtifactError(f"{folder}/aggregates.parquet ends before round {run['round']}")
+        raise ArtifactError(
+            f"{folder}/aggregates.parquet ends before round {run['round']}: a study with fewer "
+            "rounds has collected it since; run the study of this table again"
+        )
     return first
 
 

@@ -63,7 +63,7 @@ def test_a_full_study_has_no_switch_in_its_command(results):
 
 def test_the_folder_holds_what_people_read_and_nothing_of_before(results):
     old = results.parent / "docs" / "tiny_small" / "old.png"
-    old.parent.mkdir(parents=True)
+    written(results)
     old.write_bytes(b"")
     page = written(results)
     names = {path.name for path in page.parent.iterdir()}
@@ -72,6 +72,23 @@ def test_the_folder_holds_what_people_read_and_nothing_of_before(results):
     }
     assert names == {*tables, "runs.csv", "heat_map.png", "README.md"}
     assert (page.parent / "accuracy.csv").read_text() == "accuracy as csv\n"
+
+
+def test_nothing_but_a_page_of_before_is_replaced(results):
+    notes = results.parent / "docs" / "tiny_small" / "notes.txt"
+    notes.parent.mkdir(parents=True)
+    notes.write_text("mine")
+    with pytest.raises(ValueError, match="is no page of a study: remove it, or name another"):
+        written(results)
+    assert notes.read_text() == "mine"
+
+
+def test_the_results_are_not_replaced_by_their_page(results):
+    study = Study("tiny_small", [], 1, frozenset(), 1, None, [], "full")
+    tables = results / "tables"
+    with pytest.raises(ValueError, match="lies in the results: name a folder outside"):
+        publish.write(study, "s.yaml", results, results, tables, date(2026, 3, 4))
+    assert (tables / "tiny_small" / "accuracy.csv").exists()
 
 
 def test_a_study_that_has_not_run_leaves_the_old_page(results):

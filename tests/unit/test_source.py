@@ -164,7 +164,9 @@ def test_the_facts_of_a_data_set_are_read():
 
 
 def test_imports_are_found_wherever_they_stand():
-    assert source.imports("skymask.plan") == {"skymask.costs", "skymask.source", "skymask.study"}
+    assert source.imports("skymask.plan") == {
+        f"skymask.{name}" for name in ("costs", "published", "source", "study")
+    }
     assert "skymask.masks" in source.imports("skymask.defenses.skymask")
     assert "skymask.datasets.vision" in source.imports("skymask.datasets.fashion_mnist")
     assert source.imports("skymask.experiment") == set()

@@ -53,7 +53,8 @@ def test_the_environment_and_the_pins_agree():
         for name, version in exact.items()
         if "<" not in version
     }
-    exact["PyYAML"] = exact.pop("pyyaml")
+    for name in ("PyYAML", "Pygments"):
+        exact[name] = exact.pop(name.lower())
     assert {name: pins[name] for name in exact} == exact
     wanted = re.findall(r'^    "([\w-]+)[>"]', (ROOT / "pyproject.toml").read_text(), re.M)
     declared = {name.lower() for name in exact}
