@@ -3,8 +3,11 @@
 Imports nothing but the standard library: every script of the workflow begins here.
 """
 
+import errno
 import os
 import re
+import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -15,10 +18,24 @@ from typing import Literal
 
 State = Literal["running", "done", "failed", "stopped", "unknown"]
 
-_BEGUN = "skymask: begun by process {process}, start {start}, on {host}"
+CALL = "SKYMASK_CALL"
+"""The environment variable that names the call of Snakemake which a job belongs to."""
+
+_BEGUN = "skymask: begun by process {process}, start {start}, on {host}{call}"
 _DONE = "skymask: done"
 _FAILED = "skymask: failed: "
-_PATTERN = re.compile(_BEGUN.format(process=r"(\d+)", start=r"(\d+)", host="(.*)"))
+_MAY_PASS = "skymask: failed, may pass: "
+_STOPPED = "skymask: stopped"
+_INTERRUPTED = 130
+_PATTERN = re.compile(
+    _BEGUN.format(process=r"(\d+)", start=r"(\d+)", host="(.*?)", call=r"(?:, call (\w+))?")
+)
+
+# what waiting or asking again does not change
+_LASTING = {
+    *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EFBIG),
+}
 
 
 @dataclass(frozen=True)
@@ -26,14 +43,17 @@ class JobLog:
     """What a log says of its job.
 
     ``running``: it has begun, and its process lives or is on another host, where nobody here can
-    look; ``stopped``: it has begun and its process is gone without a word, as when it is killed;
-    ``unknown``: the log is of another form.  ``sentence`` is the error of a failed job.
+    look; ``stopped``: it was interrupted or terminated, or its process is gone without a word;
+    ``unknown``: the log is of another form.  ``sentence`` is the error of a failed job, and
+    ``may_pass`` whether to try again can help.  ``call`` names the call of Snakemake.
     """
 
     state: State
     process: int | None = None
     host: str | None = None
     sentence: str = ""
+    may_pass: bool = False
+    call: str = ""
 
 
 @contextmanager
@@ -41,16 +61,24 @@ def logged(path: str) -> Iterator[None]:
     """Send all output of the job to its log file, and of an error one sentence to the terminal.
 
     The log begins with the process and ends with how the job ended; of an error it gets the
-    traceback, and the job then ends with exit code 1.
+    traceback, and the job then ends with exit code 1.  A job that Snakemake tries again, in the
+    same call, after an error that will not pass ends at once, with the log it had.  An
+    interrupt or a termination ends it in the same way, with exit code 130.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+    call = os.environ.get(CALL, "")
+    if call:
+        _end_if_hopeless(Path(path), call)
     terminal = os.dup(2)
     with open(path, "w", buffering=1, encoding="utf-8") as log:
         _flush()
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         host, process = os.uname().nodename, os.getpid()
-        log.write(_BEGUN.format(process=process, start=_start(process), host=host) + "\n")
+        begun = {"process": process, "start": _start(process), "host": host}
+        log.write(_BEGUN.format(**begun, call=f", call {call}" if call else "") + "\n")
+        # a cluster terminates a job that is cancelled or out of time
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(_INTERRUPTED))
         try:
             yield
             _flush()
@@ -59,11 +87,49 @@ def logged(path: str) -> Iterator[None]:
             traceback.print_exc()
             _flush()
             said = f"{type(error).__name__}: {error}"
-            log.write(f"{_FAILED}{' '.join(said.split())}\n")
-            os.write(terminal, f"\n{said}\n(traceback in {path})\n\n".encode())
+            how = _MAY_PASS if may_pass(error) else _FAILED
+            log.write(f"{how}{' '.join(said.split())}\n")
+            if not call:
+                # within a call, whoever watches all jobs says it
+                os.write(terminal, f"\n{said}\n(traceback in {path})\n\n".encode())
+            elif how == _FAILED:
+                shutil.copy(path, _kept(Path(path)))
             sys.exit(1)
+        except BaseException:
+            # by the user or the cluster; what the job was at is of no use to anybody
+            _flush()
+            log.write(f"{_STOPPED}\n")
+            sys.exit(_INTERRUPTED)
         finally:
             os.close(terminal)
+
+
+def _kept(path: Path) -> Path:
+    """Where the log of a job whose error will not pass is kept: Snakemake removes logs on retry."""
+    return path.with_name(f".{path.name}.failed")
+
+
+def _end_if_hopeless(path: Path, call: str) -> None:
+    """End the job, with the log it had, if it failed in this call for what will not pass."""
+    kept = _kept(path)
+    before = read_log(kept)
+    if before and before.call == call:
+        os.replace(kept, path)
+        sys.exit(1)
+    kept.unlink(missing_ok=True)
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether the same job may succeed when it is tried again.
+
+    So it may when memory, a device or a file system let it down; not when its input is wrong, a
+    file is missing or may not be written, or a disk is full.
+    """
+    if isinstance(error, OSError):
+        return error.errno not in _LASTING
+    # torch's are named, not imported: most jobs do without it
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"MemoryError", "OutOfMemoryError", "AcceleratorError", "ArrowMemoryError"})
 
 
 def _flush() -> None:
@@ -80,14 +146,18 @@ def read_log(path: Path) -> JobLog | None:
     begun = next((found for line in lines if (found := _PATTERN.fullmatch(line))), None)
     if begun is None:
         return JobLog("unknown")
-    process, start, host = int(begun[1]), int(begun[2]), begun[3]
+    process, start, host, call = int(begun[1]), int(begun[2]), begun[3], begun[4] or ""
     for line in reversed(lines):
         if line == _DONE:
-            return JobLog("done", process, host)
-        if line.startswith(_FAILED):
-            return JobLog("failed", process, host, line.removeprefix(_FAILED))
+            return JobLog("done", process, host, call=call)
+        if line == _STOPPED:
+            return JobLog("stopped", process, host, call=call)
+        for how in (_FAILED, _MAY_PASS):
+            if line.startswith(how):
+                sentence = line.removeprefix(how)
+                return JobLog("failed", process, host, sentence, how == _MAY_PASS, call)
     lives = host != os.uname().nodename or _lives(process, start)
-    return JobLog("running" if lives else "stopped", process, host)
+    return JobLog("running" if lives else "stopped", process, host, call=call)
 
 
 def _lives(process: int, start: int) -> bool:

@@ -28,6 +28,7 @@ def facts(study: Study, file: str, results: Path, base: Path) -> dict[str, str]:
     length = str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
     seeds = {(c.experiment.data_seed, c.experiment.training_seed) for c in runs.values()}
     left_out = [cell for cell in study.cells if cell.undefined]
+    costs = cost(study, results)
     found = {
         "study": study.name,
         "file": file,
@@ -41,7 +42,7 @@ def facts(study: Study, file: str, results: Path, base: Path) -> dict[str, str]:
         "runs": f"{len(runs):,}",
         "undefined cells": f"{len(left_out)}: {left_out[0].undefined}" if left_out else "",
         "rounds": f"{rounds:,} in all, {length} a run",
-        **_cost(study, results),
+        **{name: f"{hours} (from the timings of the runs)" for name, hours in costs.items()},
         "versions": _versions(study, results),
         "commit": f"{commit(base) or 'none: not a git checkout'} (when this page was made)",
         "machine": f"{machine()} (where this page was made)",
@@ -53,8 +54,11 @@ def _listed(labels: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(labels))
 
 
-def _cost(study: Study, results: Path) -> dict[str, str]:
-    """Core hours of the study's rounds, those of GPUs apart, by the timings of its runs."""
+def cost(study: Study, results: Path) -> dict[str, str]:
+    """Core hours of the study's rounds, those of GPUs apart, by the timings of its runs.
+
+    Raises ArtifactError for a run that cannot be read.
+    """
     seconds: Counter[str] = Counter()
     for run, cell in study.runs.items():
         rows = read_rows(results / "runs" / run / "timings.parquet", "timings", run)
@@ -64,7 +68,7 @@ def _cost(study: Study, results: Path) -> dict[str, str]:
                 seconds["cpu" if on_cpu else "gpu"] += row["seconds"] * (
                     cell.experiment.threads if on_cpu else 1
                 )
-    shown = {"core hours": f"{seconds['cpu'] / 3600:.3g} (from the timings of the runs)"}
+    shown = {"core hours": f"{seconds['cpu'] / 3600:.3g}"}
     return shown | ({"GPU hours": f"{seconds['gpu'] / 3600:.3g}"} if seconds["gpu"] else {})
 
 

@@ -14,6 +14,7 @@ from skymask import costs, plan
 from skymask.artifacts import ArtifactError, read_rows
 from skymask.experiment import Experiment
 from skymask.logs import JobLog, read_log
+from skymask.round_log import last_round
 from skymask.study import Cell, Study
 
 State = Literal["done", "running", "failed", "stopped", "waiting"]
@@ -210,4 +211,5 @@ def _shown(one: Progress) -> list[str]:
     if one.state == "failed":
         return [first, f"  {one.job.sentence}"]
     where = f"process {one.job.process} on {one.job.host}"
-    return [f"{first}, {where}"]
+    at = last_round(one.log) if one.log and one.state == "running" else None
+    return [f"{first}, {where}" + (f", at round {at}" if at else "")]

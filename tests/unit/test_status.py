@@ -14,6 +14,7 @@ import skymask
 from skymask import cli, costs, source, status, study
 from skymask.artifacts import write_rows
 from skymask.logs import JobLog, logged, read_log
+from skymask.round_log import meter
 
 SCHEMA = yaml.safe_load(
     (Path(__file__).parents[2] / "workflow/schemas/study.schema.yaml").read_text("utf-8")
@@ -176,6 +177,8 @@ def test_a_study_with_runs_in_every_state(tmp_path, sleeper, capsys, monkeypatch
     killed.kill()
     killed.wait()
 
+    with (logs["fedavg", 2] / "3-4.log").open("a") as log:
+        log.write(meter(3, 4, 1.0, before=2) + "\n")
     found = {one.run: one for one in status.progress(read_study, tmp_path)}
     states = {key: (found[run].state, found[run].rounds) for key, run in runs.items()}
     assert states == {
@@ -199,7 +202,7 @@ def test_a_study_with_runs_in_every_state(tmp_path, sleeper, capsys, monkeypatch
     )
     assert f"{logs['krum', 1]}/1-2.log\n    ValueError: bad data" in text
     assert f"{logs['krum', 2]}/1-2.log, process {killed.pid}" in text
-    assert f"{logs['fedavg', 2]}/3-4.log, process {process.pid}" in text
+    assert f"{logs['fedavg', 2]}/3-4.log, process {process.pid} on {os.uname().nodename}, at round 3" in text
     assert runs["fedavg", 1] not in text
 
 
@@ -337,5 +340,11 @@ def test_a_file_that_is_no_study_is_named(tmp_path, capsys, content):
 def test_no_result_rests_on_the_form_of_logs():
     modules = [path.relative_to(source.ROOT.parent) for path in source.ROOT.rglob("*.py")]
     names = {".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in modules}
-    above = {"skymask.logs", "skymask.status", "skymask.cli", "skymask.__main__"}
+    above = {
+        "skymask.logs",
+        "skymask.status",
+        "skymask.terminal",
+        "skymask.cli",
+        "skymask.__main__",
+    }
     assert [name for name in names - above if "skymask.logs" in source.closure(name)] == []

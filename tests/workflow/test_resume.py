@@ -1,6 +1,7 @@
 """A killed run goes on where it was and ends with the same bytes."""
 
 import os
+import random
 import signal
 import time
 
@@ -15,28 +16,65 @@ def kill_group(process):
     process.wait()
 
 
-@pytest.mark.parametrize("grain", [1, 2])
-def test_killed_and_resumed_is_the_same_to_the_bit(varied, tmp_path, grain):
-    # one run and one core: the kill falls into the middle of a job; what is remembered must last
-    first = {key: VARIED[key][0:1] for key in ("attack", "defense")}
-    project = Project.create(tmp_path / "project", **first, rounds_per_job=grain)
-    marker = {1: "rounds/1/clients.parquet", 2: "spans/1-2/model.parquet"}[grain]
-    process = project.start()
-    deadline = time.monotonic() + 120
-    while not list(project.folder.glob(f"results/runs/*/{marker}")):
-        assert process.poll() is None, "the run ended before it was killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    time.sleep(1.0)
-    kill_group(process)
-    assert not list(project.folder.glob("results/runs/*/metrics.parquet"))
+KILLS = 20
+DEADLINE = 300.0
+"""Seconds that a test waits for what must come."""
 
-    output = project.snakemake().stdout
-    done = {1: "rounds/1/", 2: "spans/1-2/"}[grain]
-    assert f"output: results/runs/{project.runs()[0].name}/{done}" not in output
-    rows = project.rows()
-    assert rows
-    assert rows == {path: varied.rows()[path] for path in rows}
+
+def begun(project):
+    """How often a job that computes rounds has begun, over all calls."""
+    found = project.folder / "begun"
+    return len(found.read_text().split()) if found.exists() else 0
+
+
+def count_jobs(project):
+    """Make every job that computes rounds leave a mark when it begins, and another when it ends."""
+    for script in ("span", "train", "attack", "aggregate", "evaluate"):
+        project.edit(
+            f"workflow/scripts/{script}.py",
+            "with logged(snakemake.log[0]):\n",
+            "with logged(snakemake.log[0]):\n"
+            "    with open('begun', 'a') as marks:\n"
+            "        marks.write('x ')\n",
+        )
+
+
+def drawn_moments(seed, count, longest):
+    """Seconds from the start of the first job of a call to its end, the same every time."""
+    draw = random.Random(seed)
+    return [draw.uniform(0.0, longest) for _ in range(count)]
+
+
+@pytest.mark.parametrize(("grain", "longest"), [(1, 3.0), (4, 3.0)])
+def test_killed_at_twenty_moments_it_ends_with_the_same_bytes(varied, tmp_path, grain, longest):
+    first = {key: VARIED[key][0:1] for key in ("attack", "defense")}
+    rounds = {1: 12, 4: 96}[grain]
+    study = {**first, "rounds": rounds, "rounds_per_job": grain}
+    project = Project.create(tmp_path / "project", **study)
+    count_jobs(project)
+    killed = 0
+    for moment in drawn_moments(grain, KILLS, longest):
+        before = begun(project)
+        process = project.start()
+        deadline = time.monotonic() + DEADLINE
+        # a call begins with two seconds in which there is nothing to lose
+        while begun(project) == before and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(moment)
+        if process.poll() is not None:
+            break
+        kill_group(process)
+        killed += 1
+    assert killed == KILLS, "the study was over before all moments had come"
+    project.snakemake(cores=1)
+
+    undisturbed = Project.create(tmp_path / "undisturbed", **study | {"rounds_per_job": rounds})
+    undisturbed.snakemake()
+    assert project.rows() == undisturbed.rows()
+    jobs = {1: 3 * rounds + rounds // 2, 4: rounds // 4}[grain]
+    assert jobs <= begun(project) <= jobs + KILLS
+    assert not list(project.folder.glob("results/**/.*.tmp"))
 
 
 def test_a_second_run_beside_a_live_one_is_refused(tmp_path):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from skymask.artifacts import write_rows
 from skymask.logs import logged
+from skymask.round_log import RoundLog
 from skymask.rounds.loop import run_span
 from skymask.rounds.progress import Progress
 from skymask.rounds.timing import Clock
@@ -27,7 +28,8 @@ with logged(snakemake.log[0]):
     run, wanted = federation.experiment, frozenset(snakemake.params.keep_updates)
     with kept_updates(federation, snakemake.output.updates, clock) as keep:
         rounds = range(first, last + 1)
-        progress, span = run_span(federation, progress, rounds, wanted, keep=keep)
+        said = RoundLog(first, last)
+        progress, span = run_span(federation, progress, rounds, wanted, said, keep)
     with clock.part("write"):
         for kind in ("clients", "aggregates", "layers", "metrics"):
             write_rows(Path(snakemake.output[kind]), kind, run.run, getattr(span, kind))

@@ -1,0 +1,133 @@
+"""What fails is said with its log, tried again where that can help, and stops nothing else."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from .harness import Project
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """A project whose Krum can be made to fail: a function of the lines it begins with."""
+
+    def build(*lines, **study):
+        project = Project.create(tmp_path / "project", **study)
+        begin = "def krum(updates: Tensor, assumed_malicious: int) -> Aggregation:\n"
+        body = ["with open('tries', 'a') as tries:", "    tries.write('x')", *lines]
+        inserted = "".join(f"    {line}\n" for line in body)
+        project.edit("src/skymask/defenses/krum.py", begin, begin + inserted)
+        return project
+
+    return build
+
+
+def tries(project):
+    return len((project.folder / "tries").read_text())
+
+
+def test_an_error_is_said_with_its_log_and_the_other_runs_go_on(broken):
+    project = broken("raise ValueError('broken on purpose')")
+    done = project.snakemake(check=False)
+    assert done.returncode == 1
+    assert tries(project) == 1, "what cannot pass is not tried again"
+    krum, skymask = project.runs()
+    assert re.search(
+        rf"^{skymask.name}: accuracy 0\.\d+ after 4 rounds, .* \(1 of 2 runs\)$", done.stdout, re.M
+    )
+    log = f"results/logs/span/{krum.name}/1-2.log"
+    said = f"    ValueError: broken on purpose\n    log: {log}\n"
+    assert f"\nfailed: span {krum.name} rounds 1 to 2\n{said}" in done.stdout
+    end = done.stdout[done.stdout.index("1 job failed") :]
+    assert f"  span {krum.name} rounds 1 to 2\n{said}" in end
+    assert "Traceback" in (project.folder / log).read_text()
+    assert "Traceback" not in done.stdout
+    assert "RuleException" not in done.stdout
+    # mended, the same command goes on
+    project.edit("src/skymask/defenses/krum.py", "raise ValueError('broken on purpose')", "pass")
+    assert "(2 of 2 runs)" in project.snakemake().stdout
+
+
+def test_what_may_pass_is_tried_once_more(broken):
+    project = broken(
+        "import os", "if os.stat('tries').st_size == 1:", "    raise MemoryError('not now')"
+    )
+    done = project.snakemake()
+    krum = project.runs()[0].name
+    assert "    MemoryError: not now\n" in done.stdout
+    assert f"span {krum} rounds 1 to 2 is tried once more\n" in done.stdout
+    assert "failed, and what rests" not in done.stdout
+    assert "(2 of 2 runs)" in done.stdout
+
+
+def test_a_killed_job_shows_its_log_and_is_tried_once_more(broken):
+    project = broken(
+        "import os, signal",
+        "if os.stat('tries').st_size == 1:",
+        "    print('about to die', flush=True)",
+        "    os.kill(os.getpid(), signal.SIGKILL)",
+    )
+    done = project.snakemake()
+    assert "    it ended without a word: killed" in done.stdout
+    assert "    | about to die\n" in done.stdout
+    assert " is tried once more\n" in done.stdout
+    assert "(2 of 2 runs)" in done.stdout
+
+
+def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(tmp_path, finished):
+    project = Project.create(tmp_path / "project", rounds=400, rounds_per_job=200)
+    process = subprocess.Popen(
+        project.command(cores=2),
+        cwd=project.folder,
+        env=project.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    logs = "results/logs/span/*/1-200.log"
+    deadline = time.monotonic() + 300
+    while not any("rounds/s" in log.read_text() for log in project.folder.glob(logs)):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    # as the terminal sends it: to Snakemake and its jobs
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "stopped: nothing that was finished is lost; the same command goes on" in output
+    assert "failed:" not in output
+    assert "Traceback" not in output
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    assert not list(project.folder.glob(".snakemake/locks/*"))
+    assert not list(project.folder.glob("results/**/.*.tmp"))
+    project.set_study()
+    project.snakemake()
+    assert project.rows() == finished.rows()
+
+
+def test_the_end_says_what_it_cost_and_the_log_how_far_it_was(project):
+    project.set_study(rounds=6)
+    done = project.snakemake()
+    krum, skymask = (run.name for run in project.runs())
+    for run in (krum, skymask):
+        assert re.search(
+            rf"^{run}: accuracy 0\.\d+ after 6 rounds, [\d.]+ s \([12] of 2 runs\)$",
+            done.stdout,
+            re.M,
+        )
+    assert re.search(
+        r"^cost     [\d.e-]+ core hours for 2 runs of 12 rounds in all; this call took [\d.:]+",
+        done.stdout,
+        re.M,
+    )
+    log = (project.folder / f"results/logs/span/{krum}/5-6.log").read_text()
+    assert re.search(r"^100%\|#+\| 6/6 \[\d\d:\d\d<00:00, +[\d.]+ rounds/s\]$", log, re.M)
+    # of single jobs the terminal says nothing
+    assert "Finished jobid" not in done.stdout
+    assert "Select jobs" not in done.stdout
