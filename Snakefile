@@ -21,6 +21,7 @@ include: "workflow/rules/rounds.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/terminal.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -53,6 +54,19 @@ rule figures:
         FIGURES,
 
 
+onstart:
+    refuse_unwritable()
+    refuse_orphans()
+    adopt()
+    show()
+
+
 onsuccess:
+    close()
     if "SKYMASK_SUMMARY" not in os.environ and all(map(os.path.exists, TABLES)):
         print(summary.text(STUDY.name))
+    print_cost()
+
+
+onerror:
+    close()

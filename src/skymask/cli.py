@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 import skymask
-from skymask import jobs, publish, status, study_scale, summary, timings, trace
+from skymask import jobs, publish, resume, status, study_scale, summary, timings, trace
 
 COMMANDS = {
     "summary": (summary.text, "print the tables of a study and where its files lie"),
@@ -20,8 +20,15 @@ COMMANDS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given, rest = parser.parse_known_args(arguments)
+    if rest and given.command != "resume":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
+        if given.command == "resume":
+            resume.clear(given.adopt, lambda sentence: print(sentence, flush=True))
+            resume.snakemake(rest)
+            return 0
         if given.command == "trace":
             found = trace.trace(given.table, given.cell, given.setting, given.column)
             print(found.text)
@@ -85,6 +92,16 @@ def _parser() -> argparse.ArgumentParser:
     follow.add_argument(
         "--column", action="append", default=[], help="a number of the cell; by default all"
     )
+    again = commands.add_parser(
+        "resume",
+        allow_abbrev=False,
+        help="go on after Snakemake was killed: end the SLURM jobs it left here, then run it",
+        usage="skymask resume [--adopt] ARGUMENTS OF SNAKEMAKE",
+        epilog="such as: skymask resume --profile profiles/slurm --configfile STUDY",
+    )
+    again.add_argument(
+        "--adopt", action="store_true", help="wait for those jobs and keep what they make"
+    )
     return parser
 
 
@@ -93,7 +110,8 @@ def _config(given: argparse.Namespace) -> dict[str, Any]:
     path = Path(given.study)
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # beside YAML's own errors: no UTF-8, a date that is none, brackets without end
         raise ValueError(f"{path} is not a study file, it cannot be read: {error}") from error
     if not isinstance(config, dict) or "study" not in config:
         raise ValueError(f"{path} is not a study file: it needs a line like study: my_study")

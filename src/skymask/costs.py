@@ -20,8 +20,8 @@ from skymask.source import registry
 
 Shape = tuple[int, ...]
 
-JOB = 60.0
-"""Seconds that a job should take: its start, about 1.5, is then small beside it."""
+MINUTE = 60.0
+"""Seconds."""
 
 MOST_JOBS = 100
 """Jobs that a run is cut into at most: planning costs Snakemake time for each."""
@@ -146,13 +146,13 @@ def _seconds_of(method: Method, entries: int) -> float:
     return fixed + entries * entry
 
 
-def rounds_per_job(run: Experiment, rounds: int) -> int:
-    """How many of a run's ``rounds`` a job should carry to take about ``JOB`` seconds; at least 2.
+def rounds_per_job(run: Experiment, rounds: int, minutes: float = 1) -> int:
+    """How many of a run's ``rounds`` a job should carry to take about so many ``minutes``.
 
-    There are at most ``MOST_JOBS`` jobs, and all carry equally many rounds where that changes their
-    number by no more than a quarter.
+    At least 2.  There are at most ``MOST_JOBS`` jobs, and all carry equally many rounds where that
+    changes their number by no more than a quarter.
     """
-    jobs = min(max(round(rounds * seconds_per_round(run) / JOB), 1), MOST_JOBS)
+    jobs = min(max(round(rounds * seconds_per_round(run) / (minutes * MINUTE)), 1), MOST_JOBS)
     even = [n for n in range(1, MOST_JOBS + 1) if rounds % n == 0 and abs(n - jobs) <= jobs / 4]
     if even:
         jobs = min(even, key=lambda n: max(n / jobs, jobs / n))

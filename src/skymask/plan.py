@@ -20,8 +20,9 @@ Span = tuple[int, int]
 def spans(folder: Path, rounds: int, rounds_per_job: int) -> list[Span]:
     """Cut ``rounds`` into spans (first, last) of at most ``rounds_per_job``.
 
-    A chain of spans that an earlier, shorter or otherwise cut run left in ``folder`` is kept and
-    continued, so that more rounds cost only the new ones.
+    The chain of spans that an earlier, shorter or otherwise cut run left in ``folder`` is kept and
+    continued, so that neither more rounds nor another grain computes anything twice.  Of several
+    chains it is that which leads furthest, at each step by its longest span.
     """
     if rounds_per_job == 1:
         return []
@@ -30,11 +31,16 @@ def spans(folder: Path, rounds: int, rounds_per_job: int) -> list[Span]:
         start, _, end = path.parent.name.partition("-")
         if start.isdigit() and end.isdigit():
             known.setdefault(int(start), []).append(int(end))
+    # the last round that a chain of known spans from a round on leads to
+    reach: dict[int, int] = {}
+    for begin in sorted(known, reverse=True):
+        known[begin] = [last for last in known[begin] if begin <= last <= rounds]
+        reach[begin] = max((reach.get(e + 1, e) for e in known[begin]), default=begin - 1)
     cut: list[Span] = []
     first = 1
     while first <= rounds:
-        ends = [last for last in known.get(first, []) if last <= rounds]
-        last = max(ends, default=min(first + rounds_per_job - 1, rounds))
+        leading = [e for e in known.get(first, []) if reach.get(e + 1, e) == reach[first]]
+        last = max(leading, default=min(first + rounds_per_job - 1, rounds))
         cut.append((first, last))
         first = last + 1
     return cut
@@ -46,7 +52,7 @@ def rounds_per_job(study: Study, cell: Cell) -> int:
     It rests on the study and the package alone, so that the same command plans the same jobs again.
     """
     if study.rounds_per_job == "auto":
-        return costs.rounds_per_job(cell.experiment, cell.rounds)
+        return costs.rounds_per_job(cell.experiment, cell.rounds, study.minutes_per_job)
     return study.rounds_per_job
 
 

@@ -10,9 +10,17 @@ from typing import Any, Literal
 
 from skymask.experiment import Experiment, Method
 from skymask.study_checks import check_cell
-from skymask.study_methods import REGISTRIES, check_method, coordinates_entry, methods
+from skymask.study_methods import REGISTRIES, check_method, coordinates_entry, identity, methods
 from skymask.study_scale import scaled
-from skymask.study_values import BAD, Problems, check_keys, is_axis, number
+from skymask.study_values import (
+    BAD,
+    Problems,
+    check_keys,
+    is_axis,
+    number,
+    too_large,
+    too_many,
+)
 
 Config = Mapping[str, Any]
 Schema = Mapping[str, Mapping[str, Any]]
@@ -64,6 +72,7 @@ class Study:
     data_folders: list[str]
     scale: Literal["full", "small"] = "full"
     reduced: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    minutes_per_job: float = 1
 
     @property
     def runs(self) -> dict[str, Cell]:
@@ -83,11 +92,16 @@ def read(config: Config, schema: Schema, file: str = "study") -> Study:
     valid one, values of the wrong type or out of range, and settings that cannot hold together.
     """
     problems = Problems()
+    flood = too_large(config)
+    if flood:
+        raise StudyError(file, [flood])
     config, reduced = scaled(config, schema, problems)
     values = check_keys(config, schema, problems)
     axes = {k: _axis(k, values[k], problems) for k in schema if is_axis(schema, k)}
     groups = _groups(values["paired"], axes, problems)
     excluded = _exclusions(values["exclude"], axes, schema, problems)
+    if too_many("the grid", map(len, groups), problems):
+        raise StudyError(file, problems.unique)
     sound = not problems
     used = [False] * len(excluded)
     cells: list[Cell] = []
@@ -119,6 +133,7 @@ def read(config: Config, schema: Schema, file: str = "study") -> Study:
         values["data_folders"],
         values["scale"],
         reduced,
+        values["minutes_per_job"],
     )
 
 
@@ -145,10 +160,12 @@ def _axis(key: str, values: list[Any], problems: Problems) -> list[Any]:
     if key in REGISTRIES:
         spread = [method for item in values for method in methods(key, item, problems)]
         values = [check_method(key, method, problems) for method in spread]
-    for i, item in enumerate(values):
-        if item is not BAD and item in values[:i]:
+    seen = set()
+    for item in values:
+        if item is not BAD and identity(item) in seen:
             shown = _label(key, item) if isinstance(item, Method) else item
             problems.add(key, shown, "is given twice: remove one")
+        seen.add(identity(item))
     return values
 
 

@@ -21,6 +21,8 @@ rule aggregate:
         "../../environment.yml"
     threads: THREADS
     resources:
+        mem_mb=memory,
+        runtime=minutes,
         gpu=GPUS,
         gpu_slots=GPUS,
     params:

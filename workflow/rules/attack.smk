@@ -17,6 +17,8 @@ rule attack:
         "../../environment.yml"
     threads: THREADS
     resources:
+        mem_mb=memory,
+        runtime=minutes,
         gpu=GPUS,
         gpu_slots=GPUS,
     params:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, f"{workflow.basedir}/src")
 
-from skymask import jobs, plan, source, study, summary  # noqa: E402
+from skymask import files, jobs, plan, resources, resume  # noqa: E402
+from skymask import source, study, summary  # noqa: E402
 from skymask.study_methods import modules_of  # noqa: E402
 
 # a chain of rounds is as deep as it is long
@@ -43,8 +44,24 @@ def read_study():
         sys.exit(1)
 
 
-# a run that was killed goes on with the same command
-IN_USE = jobs.hold(Path(".snakemake"))
+# a run that was killed goes on with the same command; a job holds nothing, it may be elsewhere
+IN_USE = jobs.hold(Path(".snakemake")) if workflow.is_main_process else None
+
+
+def refuse_orphans():
+    """Start no job while SLURM has some of a call that was killed: they write the same files."""
+    arguments = map(shlex.quote, sys.argv[1:])
+    refusal = resume.refusal(workflow.non_local_exec, [*arguments])
+    if refusal:
+        raise WorkflowError(refusal)
+
+
+def refuse_unwritable():
+    """Start no job where none could leave anything."""
+    refusal = files.unwritable(Path("results"))
+    if refusal:
+        raise WorkflowError(refusal)
+
 
 STUDY = read_study()
 RUNS = STUDY.runs
@@ -58,6 +75,21 @@ SPANS = {
     )
     for run, cell in RUNS.items()
 }
+
+
+def adopt():
+    """Enter what jobs of a killed call made into Snakemake's records, which nobody did.
+
+    An edit of the code makes it stale, as all the rest.
+    """
+    for job in workflow.dag.jobs:
+        rounds = {"first", "round"} & set(job.wildcards_dict)
+        if rounds and not workflow.dag.needrun(job):
+            made = Path(str(job.output[0]))
+            if not workflow.persistence.has_metadata(job):
+                timed = Path(job.benchmark)
+                if made.exists() and resume.made_by_this_code(made, timed):
+                    workflow.async_run(workflow.persistence.finished(job))
 
 
 def experiment(wildcards):
@@ -76,6 +108,18 @@ def fingerprint(*modules, methods=()):
         return source.fingerprint(*modules, *found)
 
     return code
+
+
+def memory(wildcards, attempt):
+    """MB for a job of a run."""
+    return resources.memory(experiment(wildcards), attempt)
+
+
+def minutes(wildcards, attempt):
+    """Minutes after which a job of a run may be ended."""
+    first, last = getattr(wildcards, "first", 1), getattr(wildcards, "last", 1)
+    rounds = int(last) - int(first) + 1
+    return resources.minutes(experiment(wildcards), rounds, attempt)
 
 
 def federation_of(wildcards):

@@ -5,6 +5,11 @@ DATA_MODULES = {
 }
 
 
+# where Snakemake runs, also with SLURM: other hosts of a cluster often have no network
+localrules:
+    data,
+
+
 rule data:
     output:
         train="results/data/{dataset}/train.parquet",
@@ -16,7 +21,9 @@ rule data:
     conda:
         "../../environment.yml"
     params:
-        source=lambda wildcards: source.fingerprint(DATA_MODULES[wildcards.dataset]),
+        source=lambda wildcards: source.fingerprint(
+            DATA_MODULES[wildcards.dataset], "skymask.sample_artifacts"
+        ),
     # where the data lay is not part of what it is
     script:
         "../scripts/data.py"

@@ -15,6 +15,8 @@ rule evaluate:
         "../../environment.yml"
     threads: THREADS
     resources:
+        mem_mb=memory,
+        runtime=minutes,
         gpu=GPUS,
         gpu_slots=GPUS,
     params:

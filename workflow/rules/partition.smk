@@ -10,6 +10,11 @@ rule partition:
         "results/benchmarks/partition/{partition}.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=lambda wildcards, attempt: resources.memory_of_data(
+            PARTITIONS[wildcards.partition].dataset, attempt
+        ),
+        runtime=resources.START,
     params:
         spec=lambda wildcards: PARTITIONS[wildcards.partition].partition_spec,
         source=source.fingerprint("skymask.partition"),

@@ -41,6 +41,8 @@ rule span:
         "../../environment.yml"
     threads: THREADS
     resources:
+        mem_mb=memory,
+        runtime=minutes,
         gpu=GPUS,
         gpu_slots=GPUS,
     params:

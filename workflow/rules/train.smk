@@ -12,6 +12,9 @@ rule initialise:
         "results/benchmarks/initialise/{run}.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=memory,
+        runtime=minutes,
     params:
         source=source.fingerprint("skymask.rounds.federation"),
     script:
@@ -34,6 +37,8 @@ rule train:
         "../../environment.yml"
     threads: THREADS
     resources:
+        mem_mb=memory,
+        runtime=minutes,
         gpu=GPUS,
         gpu_slots=GPUS,
     params:
