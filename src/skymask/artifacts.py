@@ -2,7 +2,8 @@
 
 Every file carries in its metadata which artifact it is, the version of the schema, the
 specification it belongs to (a run's or a partition's name, a data set's) and the versions of the
-packages that wrote it.  A file that is truncated, foreign or stale is an error, never a number.
+packages that wrote it, and is sealed with a checksum over all its bytes (:mod:`skymask.seal`).  A
+file that is damaged, foreign or stale is an error, never a number.
 """
 
 import json
@@ -17,13 +18,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from skymask import seal
 from skymask.columns import table as columns_table
-from skymask.experiment import SCHEMA_VERSION
+from skymask.experiment import SCHEMA_VERSION, Experiment
 from skymask.files import atomic
 
 
 class ArtifactError(ValueError):
     """A file that cannot be what it should be; the message names it and says what to do."""
+
+
+_WAY_OUT = "Delete it and run snakemake again"
 
 
 def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
@@ -172,6 +177,7 @@ def write_table(path: Path, kind: str, spec: str, table: pa.Table, **options: An
     marked = table.replace_schema_metadata(_marked(table.schema, kind, spec).metadata)
     with atomic(path) as temporary:
         pq.write_table(marked, temporary, **options)
+        seal.seal(temporary)
 
 
 @contextmanager
@@ -183,24 +189,29 @@ def row_groups(
     Yields the function that takes the tables, all of ``schema``.
     """
     marked = _marked(schema, kind, spec)
-    with atomic(path) as temporary, pq.ParquetWriter(temporary, marked, **options) as writer:
-        yield lambda table: writer.write_table(table.replace_schema_metadata(marked.metadata))
+    with atomic(path) as temporary:
+        with pq.ParquetWriter(temporary, marked, **options) as writer:
+            yield lambda table: writer.write_table(table.replace_schema_metadata(marked.metadata))
+        seal.seal(temporary)
 
 
 @contextmanager
-def _opened(path: Path, kind: str, spec: str) -> Iterator[pq.ParquetFile]:
-    """The artifact ``kind`` of ``spec``.  Raises ArtifactError, also while it is read."""
+def opened(path: Path, kind: str, spec: str) -> Iterator[pq.ParquetFile]:
+    """The artifact ``kind`` of ``spec``, every byte of which is as it was written.
+
+    Raises ArtifactError, also while it is read.
+    """
     try:
+        flaw = seal.flaw(path)
+        if flaw is not None:
+            raise ArtifactError(f"{path} {flaw}. {_WAY_OUT}")
         with pq.ParquetFile(path) as file:
             _check_marks(path, file.schema_arrow.metadata or {}, kind, spec)
             yield file
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} is missing: run snakemake again to make it") from error
     except (pa.ArrowException, OSError) as error:
-        raise ArtifactError(
-            f"{path} cannot be read ({error}): it is truncated or not Parquet. "
-            "Delete it and run snakemake again"
-        ) from error
+        raise ArtifactError(f"{path} cannot be read ({error}). {_WAY_OUT}") from error
 
 
 def _check_marks(path: Path, found: Mapping[bytes, bytes], kind: str, spec: str) -> None:
@@ -214,29 +225,29 @@ def _check_marks(path: Path, found: Mapping[bytes, bytes], kind: str, spec: str)
         if marks.get(mark) != value:
             raise ArtifactError(
                 f"{path} says {mark} = {marks.get(mark, 'nothing')} where {value} is needed: it is "
-                "foreign or stale. Delete it and run snakemake again"
+                f"foreign or stale. {_WAY_OUT}"
             )
 
 
 def read_table(path: Path, kind: str, spec: str, columns: list[str] | None = None) -> pa.Table:
     """Read the artifact ``kind`` of ``spec``, or some of its columns: the bytes of these alone.
 
-    Raises ArtifactError when the file is missing, truncated, not Parquet, of another kind or
-    version, or of another specification.
+    All bytes are checked, though.  Raises ArtifactError when the file is missing, damaged, not
+    Parquet, of another kind or version, or of another specification.
     """
-    with _opened(path, kind, spec) as file:
+    with opened(path, kind, spec) as file:
         return file.read(columns)
 
 
 def read_schema(path: Path, kind: str, spec: str) -> pa.Schema:
     """The columns of an artifact, without its rows.  Raises ArtifactError."""
-    with _opened(path, kind, spec) as file:
+    with opened(path, kind, spec) as file:
         return file.schema_arrow
 
 
 def read_row_groups(path: Path, kind: str, spec: str) -> Iterator[pa.Table]:
     """An artifact piece by piece, as ``row_groups`` wrote it.  Raises ArtifactError."""
-    with _opened(path, kind, spec) as file:
+    with opened(path, kind, spec) as file:
         for group in range(file.num_row_groups):
             yield file.read_row_group(group)
 
@@ -252,9 +263,7 @@ def read_rows(path: Path, kind: str, spec: str) -> pa.Table:
     """Read what ``write_rows`` wrote.  Raises ArtifactError, also when the columns differ."""
     table = read_table(path, kind, spec)
     if not table.schema.equals(SCHEMAS[kind], check_metadata=False):
-        raise ArtifactError(
-            f"{path} does not have the columns of {kind}. Delete it and run snakemake again"
-        )
+        raise ArtifactError(f"{path} does not have the columns of {kind}. {_WAY_OUT}")
     return table
 
 
@@ -280,3 +289,16 @@ def collect_updates(paths: Iterable[Path], target: Path, spec: str) -> None:
         for path in paths:
             for table in read_row_groups(path, "updates", spec):
                 write(table)
+
+
+def read_experiment(path: Path) -> Experiment:
+    """Read a run's experiment.json.  Raises ArtifactError when it is not that of its folder."""
+    try:
+        experiment = Experiment.from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path} is missing: run snakemake again to make it") from error
+    except (ValueError, OSError) as error:
+        raise ArtifactError(f"{path} cannot be used ({error}). {_WAY_OUT}") from error
+    if experiment.run != path.parent.name:
+        raise ArtifactError(f"{path} is of another run, {experiment.run}. {_WAY_OUT}")
+    return experiment

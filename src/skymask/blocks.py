@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skymask.device_memory import fitting
 from skymask.installed import installed
 from skymask.parallel import across
 
@@ -34,12 +35,19 @@ def cuts(width: int, size: int) -> list[slice]:
 
 
 def fill(out: Tensor, values: Callable[[slice], Tensor]) -> Tensor:
-    """Set ``out[..., block] = values(block)`` for every block of its last axis; return it."""
+    """Set ``out[..., block] = values(block)`` for every block of its last axis; return it.
+
+    A block for which the device's memory does not suffice is done in halves.
+    """
 
     def work(block: slice) -> None:
         out[..., block] = values(block)
 
-    across(work, cuts(out.shape[-1], columns_of(out.device)), out.device)
+    across(
+        lambda block: fitting(work, block, "columns"),
+        cuts(out.shape[-1], columns_of(out.device)),
+        out.device,
+    )
     return out
 
 

@@ -12,6 +12,7 @@ from skymask.table_text import ABSENT, LAYOUTS, MARK, UNDEFINED, UNKNOWN
 
 GRAIN = (
     "rounds_per_job",
+    "minutes_per_job",
     "keep_updates",
     "scatter_round",
     "data_folders",

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from skymask.device_memory import fitting
 from skymask.objective import Samples, SoftmaxAxis, laid_out
 from skymask.parameters import Layout, ResidentModel
 
-# test samples in one forward pass; part of the result when softmax_axis is "batch"
+# test samples in one forward pass, or in several where memory does not suffice; part of the
+# result when softmax_axis is "batch"
 EVALUATION_BATCH = 1000
 
 
@@ -74,9 +76,18 @@ def _scored(
     for start in range(0, len(samples), EVALUATION_BATCH):
         labels = samples.labels[start : start + EVALUATION_BATCH]
         features = samples.features[start : start + EVALUATION_BATCH]
-        with torch.no_grad():
-            logits = module.eval()(laid_out(features))
+
+        def outputs(part: slice, features: Tensor = features) -> Tensor:
+            logits: Tensor = module(laid_out(features[part]))
+            return logits
+
+        module.eval()
+        try:
+            with torch.no_grad():
+                pieces = fitting(outputs, slice(0, len(labels)), "samples in evaluation")
+        finally:
             module.train(trained)
+        logits = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
         yield functional.log_softmax(logits.double(), dim=axis), labels
 
 

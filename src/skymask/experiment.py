@@ -10,8 +10,8 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-SCHEMA_VERSION = 3
-"""Version of the artifacts; a change makes every cached file stale."""
+SCHEMA_VERSION = 4
+"""Version of the artifacts; a change makes every cached file stale.  Since 4 they are sealed."""
 
 SERVER = -1
 """The server's number among the clients."""

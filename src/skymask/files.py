@@ -27,7 +27,8 @@ class StorageError(OSError):
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it there if the block succeeds.
 
-    Whatever happens, the temporary file is gone afterwards, and ``path`` as it was or whole.
+    Whatever happens, the temporary file is gone afterwards, and ``path`` as it was or whole; what a
+    writer that was killed left of ``path`` is gone with the next.
     Raises StorageError where the disk is full or nothing may be written there.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")

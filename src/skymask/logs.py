@@ -11,7 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -70,38 +70,51 @@ def logged(path: str) -> Iterator[None]:
     if call:
         _end_if_hopeless(Path(path), call)
     terminal = os.dup(2)
-    with open(path, "w", buffering=1, encoding="utf-8") as log:
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    _flush()
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    host, process = os.uname().nodename, os.getpid()
+    begun = {"process": process, "start": _start(process), "host": host}
+    _note(log, _BEGUN.format(**begun, call=f", call {call}" if call else ""))
+    # a cluster terminates a job that is cancelled or out of time
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_INTERRUPTED))
+    try:
+        yield
         _flush()
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        host, process = os.uname().nodename, os.getpid()
-        begun = {"process": process, "start": _start(process), "host": host}
-        log.write(_BEGUN.format(**begun, call=f", call {call}" if call else "") + "\n")
-        # a cluster terminates a job that is cancelled or out of time
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(_INTERRUPTED))
-        try:
-            yield
-            _flush()
-            log.write(f"{_DONE}\n")
-        except Exception as error:
+        _note(log, _DONE)
+    except Exception as error:
+        with suppress(OSError):
             traceback.print_exc()
             _flush()
-            said = f"{type(error).__name__}: {error}"
-            how = _MAY_PASS if may_pass(error) else _FAILED
-            log.write(f"{how}{' '.join(said.split())}\n")
-            if not call:
-                # within a call, whoever watches all jobs says it
-                os.write(terminal, f"\n{said}\n(traceback in {path})\n\n".encode())
-            elif how == _FAILED:
+        said = f"{type(error).__name__}: {error}"
+        how = _FAILED if not may_pass(error) else _MAY_PASS
+        noted = _note(log, how + " ".join(said.split()))
+        if not (call and noted):
+            # within a call, whoever watches all jobs says it, if it can be read there
+            os.write(terminal, f"\n{said}\n(traceback in {path})\n\n".encode())
+        elif how == _FAILED:
+            with suppress(OSError):
                 shutil.copy(path, _kept(Path(path)))
-            sys.exit(1)
-        except BaseException:
-            # by the user or the cluster; what the job was at is of no use to anybody
+        sys.exit(1)
+    except BaseException:
+        # by the user or the cluster; what the job was at is of no use to anybody
+        with suppress(OSError):
             _flush()
-            log.write(f"{_STOPPED}\n")
-            sys.exit(_INTERRUPTED)
-        finally:
-            os.close(terminal)
+        _note(log, _STOPPED)
+        sys.exit(_INTERRUPTED)
+    finally:
+        os.close(terminal)
+        os.close(log)
+
+
+def _note(log: int, line: str) -> bool:
+    """Write a line to the log; false where that cannot be, as on a disk that is full."""
+    text = f"{line}\n".encode()
+    try:
+        return os.write(log, text) == len(text)
+    except OSError:
+        return False
 
 
 def _kept(path: Path) -> Path:

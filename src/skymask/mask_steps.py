@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skymask.blocks import cuts
+from skymask.blocks import columns_of, cuts
+from skymask.device_memory import fitting
 from skymask.installed import installed
 from skymask.parallel import across
 
@@ -56,20 +57,26 @@ def by_torch(models: Tensor) -> Step:
             gate = torch.sigmoid(logits)
             slope = rows - masked[block]
             slope.mul_(gate).mul_(1 - gate).mul_(gradient[block] / weight[block])
-            logits.sub_(slope.clamp_(-clamp, clamp), alpha=rate)
-            gate = torch.sigmoid(logits)
+            torch.sub(logits, slope.clamp_(-clamp, clamp), alpha=rate, out=slope)
+            gate = torch.sigmoid(slope)
             total = gate.sum(dim=0)
             # where every gate of a coordinate underflows to zero, no model is preferred
             if bool((total == 0).any()):
                 gate = torch.where(total == 0, torch.ones_like(gate), gate)
                 total = gate.sum(dim=0)
+            mean = (gate * rows).sum(dim=0).div_(total)
+            # nothing is written before all is known: if memory does not suffice, it is asked again
+            logits.copy_(slope)
             weight[block] = total
-            masked[block] = (gate * rows).sum(dim=0).div_(total)
+            masked[block] = mean
 
-        if models.device.type == "cpu":
-            across(in_block, cuts(models.shape[1], BLOCK))
-        else:
-            in_block(slice(None))
+        device = models.device
+        size = BLOCK if device.type == "cpu" else columns_of(device)
+        across(
+            lambda block: fitting(in_block, block, "columns of masks"),
+            cuts(models.shape[1], size),
+            device,
+        )
 
     return step
 

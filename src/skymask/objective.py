@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from skymask.device_memory import fitting
 from skymask.parallel import across
 from skymask.parameters import Layout, ResidentModel, by_batch
 
@@ -125,13 +126,18 @@ class SampleLoss:
         adds_up = model.softmax_axis == "class" and not coupled
         on_cpu = samples.features.device.type == "cpu"
         self._parts = -(-len(samples) // self.PART) if adds_up and on_cpu else 1
+        self._adds_up = adds_up
         self._models = _Models(model.module)
 
     def __call__(self, parameters: Tensor) -> Tensor:
         """The loss at ``parameters`` [d], a scalar in their graph."""
+        return self._loss_of(parameters, slice(None))
+
+    def _loss_of(self, parameters: Tensor, places: slice) -> Tensor:
+        """The mean loss of the samples at ``places``."""
         tensors = self._layout.unflatten(parameters)
-        logits = functional_call(self.model.module, tensors, (self._features,))
-        return cross_entropy(logits, self.samples.labels, self.model.softmax_axis)
+        logits = functional_call(self.model.module, tensors, (self._features[places],))
+        return cross_entropy(logits, self.samples.labels[places], self.model.softmax_axis)
 
     @property
     def shared_out(self) -> bool:
@@ -139,14 +145,25 @@ class SampleLoss:
         return self._parts > 1
 
     def value_and_gradient(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss at ``parameters`` [d] and its gradient [d], without a graph."""
+        """The loss at ``parameters`` [d] and its gradient [d], without a graph.
+
+        Samples for which the device's memory does not suffice are taken in halves, if they add up.
+        """
         count, images, parts = len(self.samples), self._features, self._parts
         if not self.shared_out:
-            parameters = parameters.detach().requires_grad_()
-            with torch.enable_grad():
-                value = self(parameters)
-                (gradient,) = torch.autograd.grad(value, parameters)
-            return value.detach(), gradient
+
+            def of_all(places: slice) -> tuple[Tensor, Tensor]:
+                leaf = parameters.detach().requires_grad_()
+                with torch.enable_grad():
+                    value = self._loss_of(leaf, places)
+                    if places != slice(0, count):
+                        value = value * ((places.stop - places.start) / count)
+                    (gradient,) = torch.autograd.grad(value, leaf)
+                return value.detach(), gradient
+
+            if not self._adds_up:
+                return of_all(slice(0, count))
+            return _added(fitting(of_all, slice(0, count), "root samples"))
         cuts = [count * part // parts for part in range(parts + 1)]
 
         def of_part(part: int) -> tuple[Tensor, Tensor]:
@@ -160,11 +177,18 @@ class SampleLoss:
                 loss.backward()  # type: ignore[no-untyped-call]
                 return loss.detach(), model.gradient.clone()
 
-        values, gradients = zip(*across(of_part, range(parts)), strict=True)
-        total = gradients[0]
-        for gradient in gradients[1:]:
-            total.add_(gradient)
-        return torch.stack(values).sum(), total
+        return _added(across(of_part, range(parts)))
+
+
+def _added(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The sums of values and of gradients [d], in order."""
+    if len(parts) == 1:
+        return parts[0]
+    values, gradients = zip(*parts, strict=True)
+    total: Tensor = gradients[0]
+    for gradient in gradients[1:]:
+        total.add_(gradient)
+    return torch.stack(values).sum(), total
 
 
 class _Models:

@@ -5,6 +5,7 @@ import shutil
 from datetime import date
 from pathlib import Path
 
+from skymask import table_files
 from skymask.files import atomic
 from skymask.overview_facts import facts
 from skymask.study import Study
@@ -42,13 +43,17 @@ def write(study: Study, file: str, results: Path, base: Path, target: Path, day:
     Tables go as Markdown, CSV and LaTeX, figures as PNG; what the folder held before is replaced.
     ``file`` is the study's, ``results`` holds its artifacts, ``base`` the code, ``day`` is written
     on the page.  Raises FileNotFoundError when the study has not been run, ArtifactError for a run
-    that cannot be read, ValueError where the folder is no page of before or lies in the results.
+    that cannot be read or a table that is not as it was written, ValueError where the folder is no
+    page of before or lies in the results.
     """
     tables, figures = results / "tables" / study.name, results / "figures" / study.name
     if not (tables / "accuracy.md").exists():
         raise FileNotFoundError(2, "no such file", str(tables / "accuracy.md"))
     folder = target / study.name
     _check(folder, results)
+    for name in (*TABLES, "runs"):
+        if (tables / f"{name}.md").exists():
+            table_files.check(tables, name, study.name)
     page = _page(study, file, facts(study, file, results, base), tables, figures, day)
     if folder.exists():
         shutil.rmtree(folder)

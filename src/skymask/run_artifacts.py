@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skymask.artifacts import ArtifactError, packed, row_groups
+from skymask.artifacts import packed, read_experiment, row_groups
 from skymask.background import background
-from skymask.experiment import Experiment
+from skymask.device_memory import explained
 from skymask.objective import Samples
 from skymask.rounds.federation import Federation
 from skymask.rounds.progress import Progress
@@ -30,32 +30,23 @@ from skymask.tensor_artifacts import (
 )
 
 
-def read_experiment(path: str) -> Experiment:
-    """Read experiment.json.  Raises ArtifactError when it is not one."""
-    try:
-        return Experiment.from_json(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ArtifactError(
-            f"{path} cannot be used ({error}). Delete it and run snakemake again"
-        ) from error
-
-
 def read_federation(files: Any) -> Federation:
     """Read what a run works on, onto its device, with its number of threads.
 
     ``files`` has the paths ``experiment``, ``partition``, ``train`` and ``test``.  Raises
     ArtifactError for a file that is not what it should be, RuntimeError without the device.
     """
-    run = read_experiment(files.experiment)
+    run = read_experiment(Path(files.experiment))
     torch.set_num_threads(run.threads)
     if run.device.startswith("cuda"):
         _prepare_gpu(run.device)
-    features, labels, classes = read_samples(Path(files.train), run.dataset)
-    training_data = Samples(features.to(run.device), labels.to(run.device))
-    features, labels, _ = read_samples(Path(files.test), run.dataset)
-    test_data = Samples(features.to(run.device), labels.to(run.device))
-    assignment = read_partition(Path(files.partition), run.partition_id)
-    return Federation(run, training_data, test_data, assignment, classes)
+    with explained("read", run.device):
+        features, labels, classes = read_samples(Path(files.train), run.dataset)
+        training_data = Samples(features.to(run.device), labels.to(run.device))
+        features, labels, _ = read_samples(Path(files.test), run.dataset)
+        test_data = Samples(features.to(run.device), labels.to(run.device))
+        assignment = read_partition(Path(files.partition), run.partition_id)
+        return Federation(run, training_data, test_data, assignment, classes)
 
 
 def _prepare_gpu(device: str) -> None:

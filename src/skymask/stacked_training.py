@@ -17,6 +17,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from skymask.device_memory import fitting
 from skymask.objective import Samples, SoftmaxAxis, laid_out
 from skymask.parallel import across
 from skymask.parameters import Layout
@@ -137,7 +138,8 @@ def train_stacked(
 
     The batches are those of training one client after the other, and so are the updates, up to
     rounding.  As many clients are stacked as MEMORY holds of ``of_a_client`` bytes; on the CPU
-    each of torch's threads takes a stack after the other.  ``model`` makes one for each stack.
+    each of torch's threads takes a stack after the other.  A stack for which the device's memory
+    does not suffice is trained in halves.  ``model`` makes one for each stack.
     """
     updates = torch.zeros(len(clients), len(start), device=start.device, dtype=start.dtype)
     running = statistics.repeat(len(clients), 1)
@@ -154,11 +156,16 @@ def train_stacked(
             _batches(len(samples), epochs, batch_size, generators(client))
             for client, samples in zip(stack, held, strict=False)
         ]
-        begun = (start.repeat(len(held), 1), statistics.repeat(len(held), 1))
-        _descend(model(), *begun, held, batches, batch_size, learning_rate, gradient_clip)
-        places = torch.tensor(stack[: len(held)], device=start.device)
-        updates[places] = begun[0] - start
-        running[places] = begun[1]
+
+        def train(part: slice) -> None:
+            own = held[part]
+            begun = (start.repeat(len(own), 1), statistics.repeat(len(own), 1))
+            _descend(model(), *begun, own, batches[part], batch_size, learning_rate, gradient_clip)
+            places = torch.tensor(stack[part], device=start.device)
+            updates[places] = begun[0] - start
+            running[places] = begun[1]
+
+        fitting(train, slice(0, len(held)), "clients in training")
 
     across(work, stacks, start.device)
     return updates, running

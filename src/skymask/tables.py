@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from skymask import published_table, significance
-from skymask.artifacts import SCHEMAS, read_rows, write_table
+from skymask import published_table, significance, table_files
+from skymask.artifacts import SCHEMAS, read_rows
 from skymask.captions import captions
-from skymask.files import atomic
 from skymask.plan import backdoored, masked
 from skymask.plan import tables as table_names
 from skymask.study import Cell, Study
@@ -194,11 +193,13 @@ def write(study: Study, folder: Path, target: Path) -> None:
             plain = runs if name == "runs" else layers_table(study, folder)
             readable = plain if name == "runs" else without_setting(plain)
         label = f"tab:{study.name}_{name}"
-        _write_text(target / f"{name}.md", f"{texts[name]}\n\n{markdown(readable, best)}")
-        _write_text(target / f"{name}.tex", latex(readable, texts[name], label, best))
-        _write_text(target / f"{name}.csv", plain.to_csv(index=False, lineterminator="\n"))
+        shown = {
+            "md": f"{texts[name]}\n\n{markdown(readable, best)}",
+            "tex": latex(readable, texts[name], label, best),
+            "csv": plain.to_csv(index=False, lineterminator="\n"),
+        }
         parquet = pa.Table.from_pandas(plain, schema=schema, preserve_index=False)
-        write_table(target / f"{name}.parquet", f"{name}_table", study.name, parquet)
+        table_files.write(target, name, study.name, parquet, shown)
 
 
 def _compared(name: str, study: Study, runs: pd.DataFrame) -> list[dict[str, Any]]:
@@ -217,8 +218,3 @@ def _with_backdoor(cells: pd.DataFrame, study: Study) -> pd.DataFrame:
     """The cells whose attack has a trigger."""
     attacks = {cell.attack for cell in study.cells if backdoored(cell)}
     return cells[cells["attack"].isin(attacks)]
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -16,8 +16,8 @@ from torch import Tensor
 from skymask.artifacts import (
     RAW,
     ArtifactError,
+    opened,
     read_rows,
-    read_schema,
     read_table,
     write_rows,
     write_table,
@@ -66,13 +66,24 @@ def read_parameters(
 ) -> Tensor:
     """Read rows [n, d] back, or of some ``layers`` alone: [n, their sizes], in the model's order.
 
-    Only the bytes of what is asked for are read.  Raises ArtifactError when the layers are not
+    Only what is asked for is decoded.  Raises ArtifactError when the layers are not
     those of ``layout``, KeyError when it has none of a name in ``layers``.
     """
     strange = sorted(set(layers or ()) - set(layout.names))
     if strange:
         raise KeyError(f"the model has no layer {strange[0]}: it has {', '.join(layout.names)}")
-    schema = read_schema(path, kind, spec)
+    wanted = [name for name in layout.names if layers is None or name in layers]
+    with opened(path, kind, spec) as file:
+        _check_layers(path, file.schema_arrow, layout)
+        if not wanted:
+            return torch.empty(file.metadata.num_rows, 0)
+        table = file.read(wanted)
+    pieces = [from_fixed_lists(table[name]) for name in wanted]
+    return torch.from_numpy(np.concatenate(pieces, axis=1))
+
+
+def _check_layers(path: Path, schema: pa.Schema, layout: Layout) -> None:
+    """Raises ArtifactError when the layers are not those of ``layout``."""
     for name, size in zip(layout.names, layout.sizes, strict=True):
         if name not in schema.names or schema.field(name).type != pa.list_(pa.float32(), size):
             raise ArtifactError(
@@ -86,12 +97,6 @@ def read_parameters(
             f"{path} has the layers {', '.join(extra)} that the model lacks: it belongs to another "
             "model. Delete it and run snakemake again"
         )
-    wanted = [name for name in layout.names if layers is None or name in layers]
-    if not wanted:
-        return torch.empty(read_table(path, kind, spec, columns=[]).num_rows, 0)
-    table = read_table(path, kind, spec, columns=wanted)
-    pieces = [from_fixed_lists(table[name]) for name in wanted]
-    return torch.from_numpy(np.concatenate(pieces, axis=1))
 
 
 def write_state(path: Path, spec: str, state: State) -> None:

@@ -103,7 +103,7 @@ def trace(table: Path, cell: str, setting: str | None = None, columns: Sequence[
         lines.append("")
     lines += [f"versions [{i}]: {text}" for text, i in versions.items()]
     if again and len(again) == len(found):
-        lines += _compared(row, columns, cells, again, problems)
+        lines += _compared(table, row, columns, cells, again, problems)
     else:
         lines.append("The number cannot be computed again: runs are missing or cannot be read.")
     if problems:
@@ -114,8 +114,11 @@ def trace(table: Path, cell: str, setting: str | None = None, columns: Sequence[
 def _rows_of(table: Path, study: str) -> list[dict[str, Any]]:
     """The rows of a table, empty where it has no value."""
     if table.suffix == ".csv":
-        with table.open(newline="", encoding="utf-8") as file:
-            rows: list[dict[str, Any]] = list(csv.DictReader(file))
+        try:
+            with table.open(newline="", encoding="utf-8") as file:
+                rows: list[dict[str, Any]] = list(csv.DictReader(file))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise _damaged(table, error) from error
     elif table.suffix == ".parquet":
         if not table.exists():
             raise FileNotFoundError(2, "no such file", str(table))
@@ -181,26 +184,34 @@ def _columns(row: Row, table: Path, wanted: Sequence[str]) -> list[str]:
     return list(wanted) or known
 
 
+def _damaged(table: Path, error: Exception) -> ValueError:
+    return ValueError(f"{table} is damaged ({error}). Delete it and run snakemake again")
+
+
 def _compared(
+    table: Path,
     row: Row,
     columns: Sequence[str],
     cells: list[Cell],
     again: list[dict[str, object]],
     problems: list[str],
 ) -> list[str]:
-    """The numbers of the table beside those computed again."""
+    """The numbers of the table beside those computed again.  Raises ValueError for none."""
     study = Study("trace", cells, "auto", frozenset(), 1, None, [])
     frame = pa.Table.from_pylist(again, schema=SCHEMAS["runs"]).to_pandas()
     fresh = cells_table(frame, study).iloc[0]
     lines = []
     for column in columns:
-        agree = same(row[column], fresh[column])
+        try:
+            agree = same(row[column], fresh[column])
+        except ValueError as error:
+            raise _damaged(table, error) from error
         computed = "none" if pd.isna(fresh[column]) else fresh[column]
         said = "none" if row[column] == "" else row[column]
         verdict = "they agree" if agree else "they DIFFER"
         lines.append(f"{column}: {said} in the table, {computed} computed again: {verdict}")
         if not agree:
             problems.append(f"{column} of the table is not what its runs say")
-    if int(row["seeds"]) != len(cells):
+    if str(row["seeds"]) != str(len(cells)):
         problems.append(f"the table says {row['seeds']} seeds, runs.parquet has {len(cells)} runs")
     return lines

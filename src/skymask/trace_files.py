@@ -10,8 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from skymask import plan
-from skymask.artifacts import ArtifactError, read_rows, read_schema
-from skymask.experiment import Experiment
+from skymask.artifacts import ArtifactError, read_experiment, read_rows, read_schema
 from skymask.study import Cell
 from skymask.tables import FIGURES, summarise
 
@@ -25,15 +24,7 @@ def computed_again(run: Row, results: Path) -> tuple[Cell, dict[str, object]]:
     many there are shows in the figures over all rounds.  Raises ArtifactError.
     """
     folder = results / "runs" / run["run"]
-    path = folder / "experiment.json"
-    try:
-        experiment = Experiment.from_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ArtifactError(f"{path} is missing: run snakemake again to make it") from error
-    except ValueError as error:
-        raise ArtifactError(f"{path} cannot be used ({error})") from error
-    if experiment.run != run["run"]:
-        raise ArtifactError(f"{path} is of another run, {experiment.run}")
+    experiment = read_experiment(folder / "experiment.json")
     there = read_rows(folder / "aggregates.parquet", "aggregates", experiment.run)[
         "round"
     ].to_pylist()

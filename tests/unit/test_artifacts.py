@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from skymask import artifacts
+from skymask import artifacts, seal
 from skymask.artifacts import (
     SCHEMAS,
     ArtifactError,
@@ -176,7 +176,7 @@ def test_a_truncated_file_is_refused(path, kept):
     write_parameters(path, "updates", "run", LAYOUT, updates())
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content)) if kept == 0.5 else kept])
-    words = "cannot be read .* truncated or not Parquet"
+    words = "is empty" if kept == 0 else "is truncated or not Parquet"
     assert_refused(path, words, read_parameters, "updates", "run", LAYOUT)
 
 
@@ -198,6 +198,8 @@ def test_a_file_of_another_kind_or_run_is_refused(path):
 def test_a_file_that_somebody_else_wrote_is_refused(path):
     path.parent.mkdir()
     pq.write_table(SCHEMAS["metrics"].empty_table().replace_schema_metadata(None), path)
+    assert_refused(path, "has no seal", read_rows, "metrics", "run")
+    seal.seal(path)
     assert_refused(path, "skymask.artifact = nothing", read_rows, "metrics", "run")
 
 
@@ -205,7 +207,7 @@ def test_a_file_of_an_older_version_is_refused(path, monkeypatch):
     with monkeypatch.context() as older:
         older.setattr(artifacts, "SCHEMA_VERSION", artifacts.SCHEMA_VERSION - 1)
         write_state(path, "run", {})
-    assert_refused(path, "skymask.schema_version = 2 where 3", read_state, "run")
+    assert_refused(path, "skymask.schema_version = 3 where 4", read_state, "run")
 
 
 def test_rows_with_other_columns_are_refused(path):

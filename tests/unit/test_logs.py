@@ -87,6 +87,13 @@ def test_without_a_call_that_watches_the_job_says_its_error_itself(tmp_path):
     assert said == f"\nValueError: wrong\n(traceback in {tmp_path / 'log'})\n\n"
 
 
+def test_an_error_reaches_the_terminal_where_the_log_cannot_be_written():
+    # a device on which every write finds the disk full
+    said, code = job(Path("/dev/full"), "raise ValueError('wrong')", "one")
+    assert code != 0
+    assert "\nValueError: wrong\n(traceback in /dev/full)\n" in said
+
+
 def test_a_job_that_is_terminated_cleans_up_and_says_so(tmp_path):
     log, made = tmp_path / "log", tmp_path / "made"
     code = (

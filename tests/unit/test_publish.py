@@ -2,9 +2,11 @@
 
 from datetime import date
 
+import pyarrow as pa
 import pytest
 
-from skymask import publish
+from skymask import publish, table_files
+from skymask.artifacts import ArtifactError
 from skymask.study import Study
 
 FACTS = {
@@ -25,8 +27,8 @@ def results(tmp_path, monkeypatch):
     tables.mkdir(parents=True)
     figures.mkdir(parents=True)
     for name in ("accuracy", "detection", "got_through", "runs"):
-        for suffix in ("md", "csv", "tex", "parquet"):
-            (tables / f"{name}.{suffix}").write_text(f"{name} as {suffix}\n")
+        texts = {suffix: f"{name} as {suffix}\n" for suffix in ("md", "csv", "tex")}
+        table_files.write(tables, name, "tiny_small", pa.table({"x": [1.0]}), texts)
     for suffix in ("png", "pdf"):
         (figures / f"heat_map.{suffix}").write_bytes(b"image")
     return tmp_path / "results"
@@ -97,3 +99,22 @@ def test_a_study_that_has_not_run_leaves_the_old_page(results):
     with pytest.raises(FileNotFoundError, match=r"accuracy\.md"):
         written(results)
     assert page.exists()
+
+
+@pytest.mark.parametrize("suffix", ["md", "csv", "tex", "parquet"])
+@pytest.mark.parametrize("name", ["accuracy", "got_through", "runs"])
+def test_a_table_that_is_not_as_it_was_written_is_not_published(results, name, suffix):
+    written(results)
+    page = results.parent / "docs" / "tiny_small" / "README.md"
+    before = page.read_bytes()
+    file = results / "tables" / "tiny_small" / f"{name}.{suffix}"
+    content = bytearray(file.read_bytes())
+    content[0] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ArtifactError, match=rf"{name}.{suffix} .*Delete it and run snakemake"):
+        written(results)
+    assert page.read_bytes() == before
+    file.unlink()
+    if suffix != "md":
+        with pytest.raises(ArtifactError, match=rf"{name}.{suffix} is missing: run snakemake"):
+            written(results)

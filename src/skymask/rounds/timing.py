@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from skymask.device_memory import explained
+
 Row = dict[str, Any]
 
 
@@ -17,12 +19,14 @@ Row = dict[str, Any]
 def timed(rows: list[Row], round_: int, stage: str, device: str) -> Iterator[None]:
     """Append a timing row: wall seconds, device, and the peak memory of the process in MiB.
 
-    On a GPU the memory is the device's and the clock waits for the device.
+    On a GPU the memory is the device's and the clock waits for the device.  Raises
+    DeviceMemoryError where its memory does not suffice.
     """
     start = time.perf_counter()
-    yield
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
+    with explained(stage, device):
+        yield
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
     rows.append(_row(round_, stage, time.perf_counter() - start, device))
 
 
