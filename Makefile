@@ -3,6 +3,8 @@
 # make report one page of a study that has run: results/report.html
 # make test   set up, run all tests
 # make lint   set up, check style and types
+# make slurm  set up, with what a SLURM cluster needs on top
+# make pins   pin the packages anew, with their hashes (PINS=--upgrade for newer versions)
 # make bench  set up, time the package beside what else one would use (minutes; a quiet machine)
 # make clean  remove the environment and caches; results stay
 
@@ -11,8 +13,10 @@ CORES ?= all
 STUDY ?= config/config.yaml
 SCALE ?= full
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+HASHED := $(PIP) --require-hashes -r requirements.txt
 
-.PHONY: run report test lint format bench clean
+.PHONY: run report test lint format bench slurm pins clean
 
 run: .venv/run.stamp
 	@SKYMASK_SUMMARY=later $(BIN)/snakemake --cores $(CORES) --configfile $(STUDY) --config scale=$(SCALE)
@@ -44,13 +48,37 @@ bench: .venv/dev.stamp
 .venv/run.stamp: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "skymask needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(HASHED)
+	$(PIP) -r requirements-torch.txt
+	$(PIP) --no-deps --no-build-isolation -e .
 	touch $@
 
 .venv/dev.stamp: requirements-dev.txt .venv/run.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(HASHED) -r requirements-dev.txt
 	touch $@
+
+.venv/slurm.stamp: requirements-slurm.txt .venv/run.stamp
+	$(HASHED) -r requirements-slurm.txt
+	touch $@
+
+slurm: .venv/slurm.stamp
+
+# what pyproject.toml asks for, and all that it needs, for every platform and Python from 3.11 on;
+# versions stay what they are unless PINS=--upgrade.  The files for dev and slurm hold what they
+# add, hence the long list of what is not written into them.
+COMPILE = UV_CUSTOM_COMPILE_COMMAND="make pins" $(BIN)/uv pip compile pyproject.toml --quiet \
+  --universal --python-version 3.11 --generate-hashes $(PINS) --extra workflow \
+  -c requirements-torch.txt --no-emit-package torch --no-emit-package torchvision
+ADDED = -c requirements.txt $$(sed -n 's/^\([^ ]*\)==.*/--no-emit-package \1/p' requirements.txt)
+
+pins: .venv/dev.stamp
+	$(COMPILE) -o requirements.txt
+	$(COMPILE) --extra dev $(ADDED) -o requirements-dev.txt
+	$(COMPILE) --extra slurm $(ADDED) -o requirements-slurm.txt
+	# uv ends a file with the names of what it left out
+	for file in requirements.txt requirements-dev.txt requirements-slurm.txt; do \
+	  sed '/^# The following packages were excluded/,$$d' $$file > .venv/pins && cp .venv/pins $$file; \
+	done
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis src/skymask.egg-info

@@ -9,7 +9,7 @@ from typing import Any
 from skymask.contracts import violation
 from skymask.experiment import Method
 from skymask.source import Entry, Parameter, entry, registry
-from skymask.study_values import BAD, Problems, number
+from skymask.study_values import BAD, Problems, is_long, number, too_many
 
 ATTACK_KINDS = ("ATTACKS", "DATA_ATTACKS", "TRIGGERS")
 
@@ -68,6 +68,8 @@ def methods(key: str, value: Any, problems: Problems) -> list[Any]:
     if isinstance(value, list):
         # a list in a list is a mistake, which is said later
         parts = [[p] if isinstance(p, list) else methods(key, p, problems) for p in value]
+        if too_many(key, map(len, parts), problems):
+            return [BAD]
         spread = [list(combination) for combination in product(*parts)]
         return [BAD if BAD in combination else combination for combination in spread]
     if not isinstance(value, dict):
@@ -92,10 +94,21 @@ def _spread(
                 f"{place}.{parameter}", listed, "is an empty list: name at least one value"
             )
             return [BAD]
+    if too_many(place, map(len, lists.values()), problems):
+        return [BAD]
     return [
         {**value, **dict(zip(lists, combination, strict=True))}
         for combination in product(*lists.values())
     ]
+
+
+def identity(value: Any) -> Any:
+    """A value of an axis as something to look up: equal for equal values, and only for these."""
+    if isinstance(value, Method):
+        return value.name, identity(value.parameters), identity(value.pre_aggregators)
+    if isinstance(value, dict):
+        return frozenset((key, identity(item)) for key, item in value.items())
+    return tuple(map(identity, value)) if isinstance(value, list | tuple) else value
 
 
 def check_method(key: str, value: Any, problems: Problems, *, fill: bool = True) -> Any:
@@ -211,6 +224,9 @@ def _check_parameter(place: str, parameter: Parameter, value: Any, problems: Pro
         known = ", ".join(map(str, parameter.choices))
         text = " (as text)" if str(value) in map(str, parameter.choices) else ""
         problems.add(label, value, f"is no choice{text}; known: {known}")
+        return value
+    if is_long(value):
+        problems.say(f"{label}: is an integer beyond 64 bits; wanted: a smaller one")
         return value
     if "float" in kinds:
         value = number(value, {"type": ["number"]})

@@ -54,6 +54,52 @@ class Problems:
         self.add(key, name, f"is no {what}; {hint}known: {', '.join(names)}")
 
 
+MOST_CELLS = 50_000
+"""Cells that a grid may have; to read as many takes half a minute."""
+
+_MOST_VALUES, _MOST_DEPTH = 100_000, 30
+_LARGEST = 2**63 - 1
+
+
+def is_long(value: Any) -> bool:
+    """Whether a value is an integer that no column of 64 bits holds."""
+    return isinstance(value, int) and abs(value) > _LARGEST
+
+
+def too_many(place: str, lengths: Iterable[int], problems: Problems) -> bool:
+    """Say so where lists of these ``lengths``, crossed, are more than a grid may have."""
+    count = math.prod(lengths)
+    if count > MOST_CELLS:
+        problems.say(
+            f"{place}: its lists cross to {count} cells where {MOST_CELLS} can be: shorten them, "
+            "pair them, or make several studies of it"
+        )
+    return count > MOST_CELLS
+
+
+def too_large(config: Any) -> str | None:
+    """Why a file is refused before its values are looked at: it is endless, or hides a flood.
+
+    Names for parts of YAML (``&a``, ``*a``) make a few lines say both.
+    """
+    count, rest = 0, [(config, 0)]
+    while rest:
+        value, depth = rest.pop()
+        inner: list[Any] = []
+        if isinstance(value, Mapping):
+            inner = [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple | set):
+            inner = [*value]
+        count += len(inner)
+        if depth > _MOST_DEPTH or count > _MOST_VALUES:
+            return (
+                f"it holds more than {_MOST_VALUES} values, or lists in lists {_MOST_DEPTH} deep: "
+                "is an alias (*name) of YAML in itself? write out what is meant"
+            )
+        rest += [(item, depth + 1) for item in inner]
+    return None
+
+
 PLAIN: dict[str, Callable[[], dict[str, Entry]]] = {
     "dataset": lambda: registry("skymask.datasets", "DATASETS"),
     "model": lambda: registry("skymask.models", "MODELS"),
@@ -102,6 +148,9 @@ def _check_value(key: str, value: Any, rule: Mapping[str, Any], problems: Proble
         problems.add(key, value, f"is a truth value; {wanted}")
     elif isinstance(value, float) and not math.isfinite(value):
         problems.add(key, value, f"is not a finite number; {wanted}")
+    elif is_long(value):
+        # not shown: Python refuses to write out thousands of digits
+        problems.say(f"{key}: is an integer beyond 64 bits; {wanted}")
     elif isinstance(value, float) and "number" not in rule.get("type", []) and value.is_integer():
         problems.add(key, value, f"must be of type 'integer': write {int(value)}; {wanted}")
     elif "enum" in rule and isinstance(value, str) and value not in rule["enum"]:

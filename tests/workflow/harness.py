@@ -90,7 +90,8 @@ class Project:
     @property
     def environment(self) -> dict[str, str]:
         """Nothing of the checkout under test may leak into the copy."""
-        kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SKYMASK_SUMMARY")}
+        kept = {k: v for k, v in os.environ.items() if k != "SKYMASK_SUMMARY"}
+        kept["PYTHONPATH"] = str(ROOT / "tests" / "offline")
         return {**kept, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
     def snakemake(

@@ -8,9 +8,14 @@ import re
 import stat
 import sys
 import sysconfig
+import tomllib
 
 import pandas as pd
 import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from rattler import MatchSpec, Version, VersionSpec
 
 from .harness import ROOT, Project
 
@@ -44,22 +49,69 @@ elif call[:2] == ["env", "create"]:
 ACTIVATE = 'export CONDA_PREFIX="$1"\nexport PATH="$1/bin:$PATH"\n'
 
 
-def test_the_environment_and_the_pins_agree():
-    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "requirements.txt").read_text(), re.M))
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
-    exact = dict(item.split("=") for item in environment["dependencies"] if item.count("=") == 1)
-    exact = {
-        CONDA_NAMES.get(name, name): version
-        for name, version in exact.items()
-        if "<" not in version
-    }
-    for name in ("PyYAML", "Pygments"):
-        exact[name] = exact.pop(name.lower())
-    assert {name: pins[name] for name in exact} == exact
-    wanted = re.findall(r'^    "([\w-]+)[>"]', (ROOT / "pyproject.toml").read_text(), re.M)
-    declared = {name.lower() for name in exact}
-    needed = wanted[: wanted.index("torchvision") + 1]
-    assert {name.lower() for name in needed} <= declared
+def environment():
+    """Each package of the environment file by its name on PyPI, as conda's own grammar reads it."""
+    given = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    specs = [MatchSpec(item, strict=True) for item in given["dependencies"]]
+    names = [spec.name.normalized for spec in specs]
+    assert len(set(names)) == len(names)
+    return {CONDA_NAMES.get(n, n): s for n, s in zip(names, specs, strict=True)}, given["channels"]
+
+
+def declared():
+    """What pyproject.toml asks for, to run the package and the workflow."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["workflow"]
+    return {canonicalize_name(r.name): r for r in map(Requirement, wanted)}
+
+
+def pins():
+    """The version of each package that ``make`` installs, with that of torch."""
+    text = "".join((ROOT / f"requirements{part}.txt").read_text("utf-8") for part in ("", "-torch"))
+    found = re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.MULTILINE)
+    return {canonicalize_name(name): version for name, version in found}
+
+
+def admits(spec, version):
+    return VersionSpec(str(spec.version)).matches(Version(version))
+
+
+def test_the_environment_the_pins_and_the_package_agree():
+    specs, _ = environment()
+    assert set(specs) == {*declared(), "python", "pip"}
+    for name, requirement in declared().items():
+        version = pins()[name]
+        assert admits(specs[name], version), f"{name} {version} is pinned"
+        assert not admits(specs[name], f"{version}9"), f"{name} is not pinned in environment.yml"
+        assert version in requirement.specifier
+
+
+def test_the_environment_has_the_pythons_of_the_package():
+    specs, _ = environment()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = SpecifierSet(project["requires-python"])
+    for minor in (10, 11, 12, 13):
+        assert admits(specs["python"], f"3.{minor}.1") == (f"3.{minor}.1" in wanted)
+
+
+def test_the_channels_have_all_packages_in_the_order_that_bioconda_wants():
+    # snakemake-minimal is on bioconda alone; nothing may come from the user's own channels
+    assert environment()[1] == ["conda-forge", "bioconda", "nodefaults"]
+
+
+def test_every_package_but_torch_has_hashes_for_all_its_files():
+    for file in ("requirements.txt", "requirements-dev.txt", "requirements-slurm.txt"):
+        text = (ROOT / file).read_text(encoding="utf-8")
+        entries = re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE)[1:]
+        bare = [e.split()[0] for e in entries if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", e)]
+        assert entries
+        assert bare == []
+        assert "://" not in text
+        assert "make pins" in text.splitlines()[1]
+    torch = (ROOT / "requirements-torch.txt").read_text(encoding="utf-8")
+    assert re.findall(r"^\w.*", torch, re.M) == [
+        f"{n}=={pins()[n]}" for n in ("torch", "torchvision")
+    ]
 
 
 def test_a_study_runs_with_use_conda(tmp_path):

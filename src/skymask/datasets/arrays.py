@@ -7,6 +7,13 @@ from typing import Any
 
 import numpy.typing as npt
 
+LARGEST = 1 << 28
+"""Bytes that a file in an archive may have unpacked; the largest there is, CIFAR-100's, has 2^27.2.
+
+An archive whose checksum is not known is unpacked in memory before its files are checked: it must
+not fill the memory first.  Nothing is ever written where an archive says.
+"""
+
 
 class DataError(ValueError):
     """A data set that is missing or not what it should be; the message says what to do."""
@@ -41,6 +48,15 @@ def not_found(name: str, folders: list[Path], way_out: str, failure: str = "") -
         "folder and name that folder in the environment variable SKYMASK_DATA or under "
         "data_folders in the study."
     )
+
+
+def check_size(place: Path, file: str, size: int) -> None:
+    """Raises DataError where ``file``, of ``size`` bytes unpacked, is no file of a data set."""
+    if size > LARGEST:
+        raise DataError(
+            f"{place} is not what it should be: {file} in it has {size} bytes or more unpacked, no "
+            f"file of a data set has more than {LARGEST}. Replace it"
+        )
 
 
 def unpacked(place: Path, files: Iterable[str]) -> dict[str, bytes]:

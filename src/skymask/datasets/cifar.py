@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skymask.contracts import describes
-from skymask.datasets.arrays import Arrays, DataError, not_found, unpacked
+from skymask.datasets.arrays import Arrays, DataError, check_size, not_found, unpacked
 
 SHAPE = (3, 32, 32)
 
@@ -111,6 +111,7 @@ def _from_archive(place: Path, known: _Known, files: list[str]) -> dict[str, byt
                 file = wanted.get(member.name.removeprefix("./"))
                 held = archive.extractfile(member) if file and member.isfile() else None
                 if file and held:
+                    check_size(place, file, member.size)
                     contents[file] = held.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise DataError(f"{place} cannot be unpacked ({error}): replace it") from error

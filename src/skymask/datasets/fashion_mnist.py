@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skymask.contracts import describes
-from skymask.datasets.arrays import Arrays, DataError, not_found
+from skymask.datasets.arrays import LARGEST, Arrays, DataError, check_size, not_found
 
 # SHA-256 of the uncompressed files: archives differ between distributors, the content does not
 CONTENT = {
@@ -72,11 +72,11 @@ def _download(folders: list[Path]) -> dict[str, Path]:
 
 def _read(name: str, path: Path) -> npt.NDArray[np.uint8]:
     try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(LARGEST + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be unpacked ({error}): replace it") from error
+    check_size(path, name, len(content))
     digest = hashlib.sha256(content).hexdigest()
     if digest != CONTENT[name]:
         raise DataError(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skymask.contracts import describes
-from skymask.datasets.arrays import Arrays, DataError, not_found, unpacked
+from skymask.datasets.arrays import Arrays, DataError, check_size, not_found, unpacked
 
 FOLDER = "UCI HAR Dataset"
 ARCHIVES = (f"{FOLDER}.zip", "human+activity+recognition+using+smartphones.zip")
@@ -128,9 +128,9 @@ def _in_archive(place: Path) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(place) as outer:
             if f"{FOLDER}.zip" not in outer.namelist():
-                return {file: outer.read(f"{FOLDER}/{file}") for file in _files()}
-            with zipfile.ZipFile(io.BytesIO(outer.read(f"{FOLDER}.zip"))) as inner:
-                return {file: inner.read(f"{FOLDER}/{file}") for file in _files()}
+                return {file: _member(place, outer, f"{FOLDER}/{file}") for file in _files()}
+            with zipfile.ZipFile(io.BytesIO(_member(place, outer, f"{FOLDER}.zip"))) as inner:
+                return {file: _member(place, inner, f"{FOLDER}/{file}") for file in _files()}
     except KeyError as error:
         raise DataError(f"{place} lacks a file ({error.args[0]}): {MEND}") from error
     except (
@@ -142,6 +142,12 @@ def _in_archive(place: Path) -> dict[str, bytes]:
         zlib.error,
     ) as error:
         raise DataError(f"{place} cannot be unpacked ({error}): replace it") from error
+
+
+def _member(place: Path, archive: zipfile.ZipFile, name: str) -> bytes:
+    """A file of an archive; no more of it is unpacked than the archive says it has."""
+    check_size(place, name, archive.getinfo(name).file_size)
+    return archive.read(name)
 
 
 def _from_uci(place: Path, contents: dict[str, bytes]) -> list[_Part]:
