@@ -90,14 +90,15 @@ def test_a_job_takes_about_a_minute(monkeypatch, of_a_round, rounds, expected):
 
 @pytest.mark.parametrize("rounds", [1, 2, 7, 40, 97, 100, 360, 2000])
 @pytest.mark.parametrize("of_a_round", [0.001, 0.3, 2.0, 5.0, 50.0])
-def test_jobs_are_neither_many_nor_much_off_a_minute(monkeypatch, of_a_round, rounds):
+@pytest.mark.parametrize("minutes", [1, 0.5, 30])
+def test_jobs_are_neither_many_nor_much_off_their_length(monkeypatch, of_a_round, rounds, minutes):
     monkeypatch.setattr(costs, "seconds_per_round", lambda run: of_a_round)
-    each = costs.rounds_per_job(BASE, rounds)
+    each = costs.rounds_per_job(BASE, rounds, minutes)
     cut = plan.spans(NOWHERE, rounds, each)
     assert cut[-1][1] == rounds
     assert len(cut) <= costs.MOST_JOBS
     if len(cut) > 1 and each > 2 and len(cut) < costs.MOST_JOBS * 0.75:
-        assert 0.6 * costs.JOB < each * of_a_round < 1.6 * costs.JOB
+        assert 0.6 * 60 * minutes < each * of_a_round < 1.6 * 60 * minutes
         assert cut[0][1] - cut[0][0] == cut[-2][1] - cut[-2][0]
 
 
@@ -115,6 +116,9 @@ def test_every_run_of_a_study_has_jobs_of_its_own_length(monkeypatch):
     monkeypatch.setattr(costs, "seconds_per_round", lambda run: slow[run.defense.name])
     lengths = {cell.defense: plan.rounds_per_job(study, cell) for cell in study.cells}
     assert lengths == {"krum": 120, "skymask": 30}
+    longer = read(defense=["krum", "skymask"], rounds=360, evaluate_every=5, minutes_per_job=4)
+    lengths = {cell.defense: plan.rounds_per_job(longer, cell) for cell in longer.cells}
+    assert lengths == {"krum": 360, "skymask": 120}
 
 
 def test_a_plan_is_the_same_when_some_of_it_has_run(monkeypatch, tmp_path):

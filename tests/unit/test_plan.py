@@ -74,6 +74,9 @@ def test_rounds_are_cut_into_spans(rounds, rounds_per_job, spans):
         ([(1, 20)], 60, 15, [(1, 20), (21, 35), (36, 50), (51, 60)]),
         # of two chains, the longer steps
         ([(1, 20), (1, 40), (21, 40)], 60, 20, [(1, 40), (41, 60)]),
+        # and before that, the one that leads further
+        ([(1, 30), (1, 20), (21, 40), (41, 50)], 60, 30, [(1, 20), (21, 40), (41, 50), (51, 60)]),
+        ([(1, 30), (1, 20), (21, 40)], 30, 30, [(1, 30)]),
         # what reaches beyond the wanted rounds is of no use
         ([(1, 60)], 50, 25, [(1, 25), (26, 50)]),
         ([(1, 20), (21, 60)], 50, 50, [(1, 20), (21, 50)]),
