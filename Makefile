@@ -27,7 +27,7 @@ report: .venv/run.stamp
 	@echo "see results/report.html"
 
 test: .venv/dev.stamp
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

@@ -56,6 +56,49 @@ def requires(
     return decorate
 
 
+def judges(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a rule refuse what is no set of updates: a matrix [n, d] of finite floating numbers.
+
+    What else it is given must fit them: ``global_parameters`` and ``server_update`` are [d],
+    ``clients``, ``samples`` and ``malicious`` [n].  Raises RequirementError, which names the rows
+    that are not finite: the caller rejects these first, as the workflow does.
+    """
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        arguments = signature.bind(*args, **kwargs).arguments
+        fault = _fault(arguments)
+        if fault:
+            raise RequirementError(f"{function.__name__}: {fault}")
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def _fault(arguments: Mapping[str, Any]) -> str | None:
+    """What is wrong with the updates of a call, or with what must fit them."""
+    updates = arguments["updates"]
+    shape = tuple(getattr(updates, "shape", ()))
+    if len(shape) != 2 or 0 in shape:
+        given = str(list(shape)) if hasattr(updates, "shape") else type(updates).__name__
+        return f"updates must be a tensor [n, d], a row per client, not {given}"
+    if not updates.is_floating_point():
+        return f"updates must be floating numbers, not {updates.dtype}"
+    lengths = dict.fromkeys(("global_parameters", "server_update"), shape[1])
+    lengths |= dict.fromkeys(("clients", "samples", "malicious"), shape[0])
+    for name, length in lengths.items():
+        found = getattr(arguments.get(name), "shape", None)
+        if found is not None and tuple(found) != (length,):
+            return f"{name} must be [{length}] beside updates {list(shape)}, not {list(found)}"
+    # the sum is a fraction of a pass by elements; it is not finite where one of them is not
+    if not bool(updates.sum().isfinite()):
+        rows = (~updates.isfinite().all(dim=1)).nonzero().flatten().tolist()
+        if rows:
+            return f"the updates of rows {rows} are not finite: reject these clients first"
+    return None
+
+
 def own(function: Callable[..., Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Those of a method's parameters that ``function`` takes.
 
@@ -118,7 +161,9 @@ def violation(sentence: str, given: dict[str, Any]) -> str:
 def derived(arguments: dict[str, Any]) -> dict[str, Any]:
     """Add ``n``, ``f`` and the ``shape`` of a sample to a call's arguments, where they are told."""
     if "updates" in arguments:
-        arguments["n"] = len(arguments["updates"])
+        # what is no matrix has no rows; ``judges`` says so
+        sized = getattr(arguments["updates"], "ndim", 1) > 0
+        arguments["n"] = len(arguments["updates"]) if sized else 0
     if "features" in arguments:
         arguments["shape"] = tuple(arguments["features"].shape[1:])
     if arguments.get("assumed_malicious") is not None:

@@ -3,12 +3,13 @@
 import torch
 from torch import Tensor
 
-from skymask.contracts import leaves, requires
+from skymask.contracts import judges, leaves, requires
 from skymask.defenses.mixture import Mixture
 
 
 @leaves(lambda n, size: -(-n // size))
 @requires(lambda size: size >= 1, "size must be at least 1")
+@judges
 def bucketing(updates: Tensor, generator: torch.Generator, *, size: int = 2) -> Mixture:
     """Put the clients into buckets of ``size`` by chance and average within each.
 

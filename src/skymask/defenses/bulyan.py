@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from skymask.contracts import requires
+from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation
 from skymask.geometry import midpoint_median, repeated_krum, squared_distances
 
@@ -12,6 +12,7 @@ COLUMNS = 1 << 16
 
 
 @requires(lambda n, f: n >= 4 * f + 3, "bulyan needs n ≥ 4 f + 3 clients")
+@judges
 def bulyan(updates: Tensor, assumed_malicious: int) -> Aggregation:
     """Pick θ = n − 2f clients by repeated Krum, then average what is nearest to their median.
 

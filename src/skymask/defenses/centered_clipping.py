@@ -3,13 +3,14 @@
 from torch import Tensor
 
 from skymask import blocks
-from skymask.contracts import requires
+from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation
 from skymask.geometry import clipping
 
 
 @requires(lambda tau: tau > 0, "tau must be positive")
 @requires(lambda steps: steps >= 1, "steps must be at least 1")
+@judges
 def centered_clipping(
     updates: Tensor, state: dict[str, Tensor], *, tau: float = 10.0, steps: int = 1
 ) -> Aggregation:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from skymask import blocks
-from skymask.contracts import requires
+from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation
 from skymask.defenses.clipping import clipped_mean
 from skymask.density import density_clusters
@@ -22,6 +22,7 @@ LOG_RATIO = 100.0
 @requires(lambda inputs: inputs >= 1, "inputs must be at least 1")
 @requires(lambda tau: 0 < tau <= 1, "tau must lie in (0, 1]")
 @requires(lambda smallest: smallest >= 2, "smallest must be at least 2")
+@judges
 def deepsight(
     updates: Tensor,
     global_parameters: Tensor,

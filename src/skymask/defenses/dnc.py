@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from skymask.contracts import requires
+from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation, mean_of
 from skymask.geometry import principal_coordinates
 
@@ -12,6 +12,7 @@ from skymask.geometry import principal_coordinates
 @requires(lambda iterations: iterations >= 1, "iterations must be at least 1")
 @requires(lambda subsample: subsample >= 1, "subsample must be at least 1")
 @requires(lambda removed: removed >= 0, "removed must not be negative")
+@judges
 def dnc(
     updates: Tensor,
     assumed_malicious: int,

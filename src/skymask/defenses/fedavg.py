@@ -5,9 +5,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from skymask.contracts import judges
 from skymask.defenses.aggregation import Aggregation, mean_of
 
 
+@judges
 def fedavg(
     updates: Tensor,
     samples: Tensor | None = None,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from skymask import blocks
-from skymask.contracts import requires
+from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation
 from skymask.defenses.clipping import clipped_mean
 from skymask.density import density_clusters
@@ -15,6 +15,7 @@ from skymask.geometry import cosine_distances, midpoint_median
 
 @requires(lambda epsilon: epsilon > 0, "epsilon must be positive")
 @requires(lambda delta: 0 < delta < 1, "delta must lie in (0, 1)")
+@judges
 def flame(
     updates: Tensor,
     generator: torch.Generator,

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from skymask.contracts import requires
+from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation, mean_of
 from skymask.defenses.memory import places, union, widened
 
@@ -15,6 +15,7 @@ REFERENCES = 20
 
 @requires(lambda window: window >= 1, "window must be at least 1")
 @requires(lambda start: start >= 1, "start must be at least 1")
+@judges
 def fldetector(
     updates: Tensor,
     global_parameters: Tensor,
@@ -47,7 +48,8 @@ def fldetector(
     is taken to have been Δ̂_i.  Its score is the mean over the rounds that have its distance, and
     1/n before there is one.  To that end distances are divided by their mean over those judged,
     and the mean over the window by n: the same wherever nobody is missing.  A round in which the
-    rule is not called does not count.  Where the model did not move there is no pair.
+    rule is not called does not count.  Where the model did not move there is no pair, nor
+    for an aggregate that overflowed.
 
     ``updates`` is [n, d], ``global_parameters`` w [d], ``clients`` int64 [n] their numbers; the
     ``scores`` are s.  ``state``, with m the clients seen so far and T the dtype of the updates:
@@ -82,8 +84,11 @@ def fldetector(
     if now >= start:
         accepted = scores <= last_of_lower_cluster(scores.cpu(), generator)
     outcome = mean_of(updates, accepted, scores=scores)
-    if state:
-        change = outcome.update.double() - state["aggregate"].double()
+    # huge updates may overflow in the mean: the model then stays, and there is no aggregate
+    settled = bool(outcome.update.isfinite().all())
+    aggregate = outcome.update if settled else state.get("aggregate", torch.zeros_like(updates[0]))
+    if state and settled:
+        change = aggregate.double() - state["aggregate"].double()
         moves, changes = _extended(moves, changes, move, change, window)
     largest = torch.finfo(updates.dtype).max
     last = expected.clamp(-largest, largest).to(updates.dtype)
@@ -91,7 +96,7 @@ def fldetector(
     memory = {
         "rounds": torch.tensor(now),
         "parameters": global_parameters.clone(),
-        "aggregate": outcome.update.clone(),
+        "aggregate": aggregate.clone(),
         "moves": moves,
         "changes": changes,
         "clients": everybody,

@@ -4,10 +4,12 @@ import torch
 from torch import Tensor
 
 from skymask import blocks
+from skymask.contracts import judges
 from skymask.defenses.aggregation import Aggregation
 from skymask.geometry import cosine_similarities
 
 
+@judges
 def fltrust(updates: Tensor, server_update: Tensor) -> Aggregation:
     """Weigh each update by its trust score and scale it to the server's own update.
 

@@ -4,13 +4,14 @@ import torch
 from torch import Tensor
 
 from skymask import blocks
-from skymask.contracts import requires
+from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation
 from skymask.defenses.memory import places, union, widened
 from skymask.geometry import cosine_distances
 
 
 @requires(lambda confidence: confidence > 0, "confidence must be positive")
+@judges
 def foolsgold(
     updates: Tensor, clients: Tensor, state: dict[str, Tensor], *, confidence: float = 1.0
 ) -> Aggregation:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from skymask import blocks
-from skymask.contracts import requires
+from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation
 from skymask.parallel import across
 
@@ -14,6 +14,7 @@ SAME = 1e-10
 
 @requires(lambda tolerance: tolerance > 0, "tolerance must be positive")
 @requires(lambda max_steps: max_steps >= 1, "max_steps must be at least 1")
+@judges
 def geometric_median(
     updates: Tensor, *, tolerance: float = 1e-6, max_steps: int = 1000
 ) -> Aggregation:

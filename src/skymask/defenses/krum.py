@@ -2,12 +2,13 @@
 
 from torch import Tensor
 
-from skymask.contracts import requires
+from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation, mean_of
 from skymask.geometry import least_scores, neighbour_sums, squared_distances
 
 
 @requires(lambda n, f: n >= f + 3, "krum needs n ≥ f + 3 clients")
+@judges
 def krum(updates: Tensor, assumed_malicious: int) -> Aggregation:
     """Keep the Δ_i with the least sum of squared distances to its n − f − 2 nearest others.
 

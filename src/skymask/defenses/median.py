@@ -2,10 +2,12 @@
 
 from torch import Tensor
 
+from skymask.contracts import judges
 from skymask.defenses.aggregation import Aggregation
 from skymask.order_statistics import middle_mean
 
 
+@judges
 def median(updates: Tensor) -> Aggregation:
     """Per coordinate, the middle value; the midpoint of the middle two when n is even.
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from skymask.contracts import requires
+from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation, mean_of
 from skymask.geometry import least_scores, neighbour_sums, repeated_krum, squared_distances
 
@@ -13,6 +13,7 @@ from skymask.geometry import least_scores, neighbour_sums, repeated_krum, square
 )
 @requires(lambda n, m: m is None or 1 <= m <= n, "m must lie between 1 and n")
 @requires(lambda m, iterative: m is None or not iterative, "m has no meaning if iterative")
+@judges
 def multi_krum(
     updates: Tensor,
     assumed_malicious: int,

@@ -3,12 +3,13 @@
 import torch
 from torch import Tensor
 
-from skymask.contracts import requires
+from skymask.contracts import judges, requires
 from skymask.defenses.mixture import Mixture
 from skymask.geometry import squared_distances
 
 
 @requires(lambda n, f: n > f, "nnm needs n > f clients")
+@judges
 def nnm(updates: Tensor, assumed_malicious: int) -> Mixture:
     """Replace each Δ_i by the mean of its n − f nearest updates, itself among them.
 

@@ -4,12 +4,13 @@ import torch
 from torch import Tensor
 
 from skymask import blocks
-from skymask.contracts import requires
+from skymask.contracts import judges, requires
 from skymask.defenses.mixture import Mixture
 from skymask.geometry import clipping, midpoint_median
 
 
 @requires(lambda radius: radius is None or radius > 0, "radius must be positive")
+@judges
 def norm_clip(updates: Tensor, *, radius: float | None = None) -> Mixture:
     """Shorten each update to the length ``radius``: min(1, radius / ‖Δ_i‖) Δ_i.
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from skymask import blocks
-from skymask.contracts import requires
+from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation
 from skymask.defenses.clipping import clipped_mean
 from skymask.geometry import midpoint_median
@@ -12,6 +12,7 @@ from skymask.geometry import midpoint_median
 
 @requires(lambda lower, upper: 0 <= lower <= upper, "it must hold that 0 ≤ lower ≤ upper")
 @requires(lambda share: 0 < share <= 1, "share must lie in (0, 1]")
+@judges
 def signguard(
     updates: Tensor,
     generator: torch.Generator,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from skymask import masks, verdicts
-from skymask.contracts import requires
+from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation, mean_of
 from skymask.defenses.memory import places, union, widened
 from skymask.geometry import binary_gram, coordinates_of
@@ -18,6 +18,7 @@ from skymask.objective import FunctionalModel, Loss, Samples
 @requires(lambda mask_clamp: mask_clamp > 0, "mask_clamp must be positive")
 @requires(lambda mask_steps: mask_steps >= 1, "mask_steps must be at least 1")
 @requires(lambda threshold: 0 < threshold < 1, "threshold must lie in (0, 1)")
+@judges
 def skymask(
     updates: Tensor,
     global_parameters: Tensor,

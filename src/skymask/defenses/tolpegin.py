@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor
 
+from skymask.contracts import judges
 from skymask.defenses.aggregation import Aggregation, mean_of
 from skymask.geometry import principal_coordinates
 
 
+@judges
 def tolpegin(updates: Tensor) -> Aggregation:
     """Standardise, project to two principal components, 2-means, keep the larger cluster.
 

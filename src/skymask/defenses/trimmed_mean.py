@@ -2,12 +2,13 @@
 
 from torch import Tensor
 
-from skymask.contracts import requires
+from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation
 from skymask.order_statistics import middle_mean
 
 
 @requires(lambda n, f: n > 2 * f, "trimmed_mean needs n > 2 f clients")
+@judges
 def trimmed_mean(updates: Tensor, assumed_malicious: int) -> Aggregation:
     """Per coordinate, drop the b lowest and the b highest values and average the rest; b = f.
 

@@ -61,6 +61,9 @@ def aggregate(
     else:
         outcome = _nobody(updates, finite)
     step = outcome.update if note is None else torch.zeros_like(global_parameters)
+    moved = global_parameters + federation.experiment.global_lr * step
+    if note is None and not bool(moved.isfinite().all()):
+        note, step = "the next global model was not finite", torch.zeros_like(step)
     weights, malicious = _spread(outcome.weights, finite, 0.0), federation.malicious
     layout = federation.model.layout
     off = unlike = places = None
@@ -83,7 +86,7 @@ def aggregate(
     )
     if note is not None:
         return global_parameters.clone(), verdict, outcome.state or state
-    return global_parameters + federation.experiment.global_lr * step, verdict, outcome.state
+    return moved, verdict, outcome.state
 
 
 def averaged_statistics(statistics: Tensor, verdict: Verdict, before: Tensor) -> Tensor:
