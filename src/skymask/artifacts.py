@@ -267,6 +267,17 @@ def read_rows(path: Path, kind: str, spec: str) -> pa.Table:
     return table
 
 
+@contextmanager
+def wanted_columns(path: Path, kind: str) -> Iterator[None]:
+    """Around what takes apart the columns and marks of ``kind``: ArtifactError for others."""
+    try:
+        yield
+    except ArtifactError:
+        raise
+    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise ArtifactError(f"{path} does not have the columns of {kind}. {_WAY_OUT}") from error
+
+
 def collect_rows(paths: Iterable[Path], target: Path, kind: str, spec: str) -> None:
     """Join row files of one kind and spec into one, sorted by round (and client)."""
     tables = [read_rows(path, kind, spec) for path in paths]

@@ -8,7 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from skymask.artifacts import SCHEMAS, read_rows, read_schema, read_table, write_table
+from skymask.artifacts import (
+    SCHEMAS,
+    read_rows,
+    read_schema,
+    read_table,
+    wanted_columns,
+    write_table,
+)
 from skymask.columns import fixed_bytes, fixed_lists, from_numpy, to_numpy
 
 
@@ -54,19 +61,23 @@ def write_samples(
 
 
 def read_labels(path: Path, dataset: str) -> tuple[npt.NDArray[np.int64], int]:
-    """Read the labels [N] and the number of classes alone."""
+    """Read the labels [N] and the number of classes alone.  Raises ArtifactError."""
     table = read_table(path, "samples", dataset, columns=["label"])
-    return to_numpy(table["label"]), int(table.schema.metadata[b"skymask.classes"])
+    with wanted_columns(path, "samples"):
+        return to_numpy(table["label"]), int(table.schema.metadata[b"skymask.classes"])
 
 
 def read_groups(path: Path, dataset: str) -> npt.NDArray[np.int32] | None:
-    """Read the natural owner of each sample [N] alone, or None where the data set has none."""
+    """Read the natural owner of each sample [N] alone, or None where the data set has none.
+
+    Raises ArtifactError.
+    """
     if "group" not in read_schema(path, "samples", dataset).names:
         return None
-    groups: npt.NDArray[np.int32] = to_numpy(
-        read_table(path, "samples", dataset, columns=["group"])["group"]
-    )
-    return groups
+    table = read_table(path, "samples", dataset, columns=["group"])
+    with wanted_columns(path, "samples"):
+        groups: npt.NDArray[np.int32] = to_numpy(table["group"])
+        return groups
 
 
 def write_partition(path: Path, spec: str, assignment: npt.NDArray[np.int32]) -> None:

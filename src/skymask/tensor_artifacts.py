@@ -19,6 +19,7 @@ from skymask.artifacts import (
     opened,
     read_rows,
     read_table,
+    wanted_columns,
     write_rows,
     write_table,
 )
@@ -123,13 +124,18 @@ def read_state(path: Path, spec: str) -> State:
 
 
 def read_samples(path: Path, dataset: str) -> tuple[Tensor, Tensor, int]:
-    """Read samples: features [N, *shape] float32 divided by their scale, labels [N], classes."""
+    """Read samples: features [N, *shape] float32 divided by their scale, labels [N], classes.
+
+    Raises ArtifactError.
+    """
     table = read_table(path, "samples", dataset)
-    marks = table.schema.metadata
-    shape = json.loads(marks[b"skymask.shape"])
-    held = table["features"]
-    of_bytes = pa.types.is_fixed_size_binary(held.type)
-    rows = from_fixed_bytes(held) if of_bytes else from_fixed_lists(held)
-    features = torch.from_numpy(rows).float().div_(float(marks[b"skymask.scale"])).view(-1, *shape)
-    labels = torch.from_numpy(to_numpy(table["label"]))
-    return features, labels, int(marks[b"skymask.classes"])
+    with wanted_columns(path, "samples"):
+        marks = table.schema.metadata
+        shape = json.loads(marks[b"skymask.shape"])
+        held = table["features"]
+        of_bytes = pa.types.is_fixed_size_binary(held.type)
+        rows = from_fixed_bytes(held) if of_bytes else from_fixed_lists(held)
+        scale = float(marks[b"skymask.scale"])
+        features = torch.from_numpy(rows).float().div_(scale).view(-1, *shape)
+        labels = torch.from_numpy(to_numpy(table["label"]))
+        return features, labels, int(marks[b"skymask.classes"])

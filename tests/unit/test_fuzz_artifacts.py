@@ -127,14 +127,7 @@ marks = st.dictionaries(
 )
 
 
-UNCHECKED = pytest.mark.xfail(
-    strict=True, reason="samples with a right seal and other columns end in a KeyError or the like"
-)
-
-
-@pytest.mark.parametrize(
-    "kind", [pytest.param(k, marks=[UNCHECKED] if k == "samples" else []) for k in KINDS]
-)
+@pytest.mark.parametrize("kind", KINDS)
 @further
 @given(chosen=st.dictionaries(columns, arrays, max_size=5), marks=marks)
 def test_a_sealed_file_of_other_columns_is_refused_or_read(place, kind, chosen, marks):

@@ -202,7 +202,10 @@ def test_a_study_with_runs_in_every_state(tmp_path, sleeper, capsys, monkeypatch
     )
     assert f"{logs['krum', 1]}/1-2.log\n    ValueError: bad data" in text
     assert f"{logs['krum', 2]}/1-2.log, process {killed.pid}" in text
-    assert f"{logs['fedavg', 2]}/3-4.log, process {process.pid} on {os.uname().nodename}, at round 3" in text
+    assert (
+        f"{logs['fedavg', 2]}/3-4.log, process {process.pid} on {os.uname().nodename}, at round 3"
+        in text
+    )
     assert runs["fedavg", 1] not in text
 
 
