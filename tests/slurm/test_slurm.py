@@ -102,6 +102,26 @@ def test_the_default_study_has_the_same_bytes_on_slurm(local, on_slurm):
         assert twin.read_bytes() == table.read_bytes()
 
 
+@pytest.mark.skipif(
+    "SKYMASK_SLURM_WHOLE" not in os.environ,
+    reason="twice the default study takes half an hour; SKYMASK_SLURM_WHOLE=1 runs it",
+)
+def test_the_whole_default_study_has_the_same_bytes_on_slurm(cluster, bare, tmp_path):
+    here, there = bare.clone(tmp_path / "here"), bare.clone(tmp_path / "there")
+    for project, arguments, added in ((there, SLURM, cluster.environment), (here, (), {})):
+        done = subprocess.run(
+            project.command(*rows_only(*arguments)),
+            cwd=project.folder,
+            env={**project.environment, **added},
+            check=False,
+        )
+        assert done.returncode == 0
+    assert len(there.runs()) == 72
+    assert there.rows() == here.rows()
+    states = [(rule_of(job), job["JobState"]) for job in cluster.jobs(there.folder)]
+    assert sorted(states) == [("partition", "COMPLETED")] * 3 + [("span", "COMPLETED")] * 72
+
+
 def test_jobs_ask_for_what_their_rules_reckon(cluster, on_slurm):
     jobs = cluster.jobs(on_slurm.folder)
     runs = runs_of(on_slurm)
