@@ -586,6 +586,7 @@ ELSEWHERE = {
     "study": "other",
     "rounds": 20,
     "rounds_per_job": 1,
+    "minutes_per_job": 30,
     "keep_updates": [1, 2],
     "final_evaluations": 1,
     "scatter_round": 2,
