@@ -245,10 +245,14 @@ def test_after_a_kill_one_command_goes_on_without_a_duplicate(
         assert "Waiting for 2 SLURM jobs (2 running)" in done.stdout
         assert {job["JobId"] for job in jobs} == orphans
     else:
-        assert "Cancelled 2 SLURM jobs (2 running)" in done.stdout
+        # one may have ended by itself in the meantime
+        assert re.search(r"Cancelled [12] SLURM jobs? \([12] running\)", done.stdout)
         ended = {job["JobId"]: job["JobState"] for job in jobs}
-        assert sorted(ended.values()) == ["CANCELLED"] * 2 + ["COMPLETED"] * 2
-        assert {number for number, state in ended.items() if state == "CANCELLED"} == orphans
+        cancelled = {number for number, state in ended.items() if state == "CANCELLED"}
+        assert cancelled
+        assert cancelled <= orphans
+        assert set(ended.values()) == {"CANCELLED", "COMPLETED"}
+        assert len(ended) == 2 + len(cancelled)
     assert project.rows() == local[1].rows()
     assert cluster.ask("squeue", "--noheader") == ""
     # what orphans made is on record: an edit of the code makes it stale, as all the rest
