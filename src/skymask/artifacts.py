@@ -205,13 +205,26 @@ def opened(path: Path, kind: str, spec: str) -> Iterator[pq.ParquetFile]:
         flaw = seal.flaw(path)
         if flaw is not None:
             raise ArtifactError(f"{path} {flaw}. {_WAY_OUT}")
-        with pq.ParquetFile(path) as file:
+        with _parquet(path) as file:
             _check_marks(path, file.schema_arrow.metadata or {}, kind, spec)
             yield file
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} is missing: run snakemake again to make it") from error
     except (pa.ArrowException, OSError) as error:
         raise ArtifactError(f"{path} cannot be read ({error}). {_WAY_OUT}") from error
+
+
+def _parquet(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError, MemoryError):
+        raise
+    except Exception as error:
+        # a column type that another package has registered parses its own description: pandas'
+        # period raises what json raises
+        raise ArtifactError(
+            f"{path} has a column of a type that cannot be read ({error}). {_WAY_OUT}"
+        ) from error
 
 
 def _check_marks(path: Path, found: Mapping[bytes, bytes], kind: str, spec: str) -> None:
