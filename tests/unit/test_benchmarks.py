@@ -52,7 +52,9 @@ def test_the_baseline_of_training_takes_the_same_steps():
         Samples(torch.rand(16, 1, 28, 28, generator=source), torch.arange(16) % 10)
         for _ in range(2)
     ]
-    net = paper_cnn()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # a drawn start may sit on a kink of the loss, where one bit decides
+        net = paper_cnn()
     model = ResidentModel(models.build("cnn", (1, 28, 28), 10, 0))
     start = torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
     ours = train_clients(

@@ -97,7 +97,7 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(tmp_path, finished):
         time.sleep(0.05)
     # as the terminal sends it: to Snakemake and its jobs
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "stopped: nothing that was finished is lost; the same command goes on" in output
     assert "failed:" not in output
