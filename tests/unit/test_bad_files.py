@@ -28,7 +28,7 @@ from skymask.artifacts import (
     write_rows,
     write_table,
 )
-from skymask.experiment import Experiment, Method
+from skymask.experiment import Method
 from skymask.files import StorageError, atomic, unwritable
 from skymask.parameters import Layout
 from skymask.sample_artifacts import (
@@ -45,32 +45,16 @@ from skymask.tensor_artifacts import (
     write_parameters,
     write_state,
 )
+from unit.federations import BASE
 
 LAYOUT = Layout.of(nn.Linear(3, 2))
-EXPERIMENT = Experiment(
-    dataset="digits",
-    model="mlp",
+EXPERIMENT = replace(
+    BASE,
     partition=Method("dirichlet", {"alpha": 0.5}),
-    clients=12,
-    samples_per_client=None,
-    root_size=100,
-    root_bias=None,
     attack=Method("min_max", {"perturbation": "unit"}),
     malicious=3,
     defense=Method("skymask", {"clusters": "auto"}, (Method("nnm"),)),
     assumed_malicious=3,
-    local_epochs=1,
-    batch_size=32,
-    local_lr=0.3,
-    global_lr=1.0,
-    gradient_clip=None,
-    softmax_axis="class",
-    training_precision="float32",
-    evaluate_every=2,
-    data_seed=1,
-    training_seed=2,
-    device="cpu",
-    threads=1,
 )
 
 
