@@ -1,6 +1,7 @@
 """The command ``skymask``: questions about a study, answered from its files."""
 
 import argparse
+import os
 import sys
 from datetime import date
 from pathlib import Path
@@ -20,6 +21,17 @@ COMMANDS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # whoever read it, such as head, has seen enough; nor is the rest to be written at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _run(arguments: list[str] | None) -> int:
     parser = _parser()
     given, rest = parser.parse_known_args(arguments)
     if rest and given.command != "resume":

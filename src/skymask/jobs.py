@@ -28,6 +28,25 @@ def read_study(config: Mapping[str, Any], base: str | Path, file: str = "study")
     return study.read(config, yaml.safe_load(schema.read_text(encoding="utf-8")), file)
 
 
+def overrides(given: Any) -> Any:
+    """What ``--config`` gave, as a study file would have it.
+
+    Snakemake reads numbers that stand alone, and leaves ``null`` and what lists hold as text.
+    """
+    if isinstance(given, Mapping):
+        return {key: overrides(value) for key, value in given.items()}
+    if isinstance(given, list):
+        return [overrides(value) for value in given]
+    if not isinstance(given, str):
+        return given
+    try:
+        read = yaml.safe_load(given)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return given
+    # a date or a mapping in quotes was meant as text
+    return read if read is None or isinstance(read, bool | int | float) else given
+
+
 def hold(folder: Path) -> TextIO | None:
     """Mark ``folder`` (Snakemake's own) as in use while the returned file is open.
 

@@ -192,3 +192,21 @@ def test_the_default_study_is_the_one_without_a_configfile(bare):
     done = subprocess.run(command, **run, check=True)
     # 4 attacks × 6 defenses × 3 seeds, each a job of 60 rounds
     assert re.search(r"^span +72$", done.stdout, re.MULTILINE)
+
+
+def test_lists_of_numbers_can_be_given_on_the_command_line(bare):
+    seeds = ["data_seed=[1,2]", "scatter_round=null"]
+    planned = bare.planned("--config", "attack=[none,min_max]", "defense=krum", *seeds)
+    assert planned["partition"] == 2
+    assert planned["collect"] == 4
+
+
+def test_a_reader_that_stops_early_is_no_error(bare):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "skymask.cli", "status", "study.yaml"]
+    with open(writing, "w") as output:
+        environment = {**bare.environment, "PYTHONPATH": str(ROOT / "src")}
+        run = {"cwd": bare.folder, "env": environment, "stdout": output}
+        done = subprocess.run(command, **run, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")

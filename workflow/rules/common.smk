@@ -4,6 +4,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from snakemake.utils import update_config
+
 sys.path.insert(0, f"{workflow.basedir}/src")
 
 from skymask import files, jobs, plan, resources, resume  # noqa: E402
@@ -38,6 +40,7 @@ def read_study():
             raise study.StudyError(
                 shown, [f"{key}: is written twice: remove one" for key in twice]
             )
+        update_config(config, jobs.overrides(workflow.config_settings.config))
         return jobs.read_study(config, workflow.basedir, shown)
     except study.StudyError as error:
         print(f"\n{error}", file=sys.stderr)
