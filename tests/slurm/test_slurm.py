@@ -104,7 +104,7 @@ def test_the_default_study_has_the_same_bytes_on_slurm(local, on_slurm):
 
 @pytest.mark.skipif(
     "SKYMASK_SLURM_WHOLE" not in os.environ,
-    reason="twice the default study takes half an hour; SKYMASK_SLURM_WHOLE=1 runs it",
+    reason="twice the default study takes a quarter of an hour; SKYMASK_SLURM_WHOLE=1 runs it",
 )
 def test_the_whole_default_study_has_the_same_bytes_on_slurm(cluster, bare, tmp_path):
     here, there = bare.clone(tmp_path / "here"), bare.clone(tmp_path / "there")
