@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from datetime import date
 from pathlib import Path
@@ -62,7 +63,7 @@ def _run(arguments: list[str] | None) -> int:
         if given.command == "trace":
             way_out = "name a table of a study that has run, results/tables/STUDY/NAME.csv"
         else:
-            way_out = f"run snakemake --configfile {given.study}{_overrides(given)}"
+            way_out = f"run snakemake --configfile {shlex.quote(given.study)}{_overrides(given)}"
             if error.filename == given.study:
                 way_out = "name a study file, such as config/config.yaml"
         print(f"{error.filename} is missing: {way_out}", file=sys.stderr)
@@ -128,17 +129,21 @@ def _config(given: argparse.Namespace) -> dict[str, Any]:
     if not isinstance(config, dict) or "study" not in config:
         raise ValueError(f"{path} is not a study file: it needs a line like study: my_study")
     for pair in given.config:
-        key, sign, value = pair.partition("=")
-        if not sign:
+        if "=" not in pair:
             raise ValueError(f"--config {pair} sets nothing: write it as key=value")
-        config[key] = yaml.safe_load(value)
+    if given.config:
+        # as the run was told, to the letter; half a second that others need not wait
+        from snakemake.cli import parse_config
+        from snakemake.utils import update_config
+
+        update_config(config, jobs.overrides(parse_config(given.config)))
     return config | ({"scale": given.scale} if given.scale else {})
 
 
 def _overrides(given: argparse.Namespace) -> str:
     """The command line's overrides, as Snakemake takes them."""
     pairs = [*given.config, *([f"scale={given.scale}"] if given.scale else [])]
-    return f" --config {' '.join(pairs)}" if pairs else ""
+    return f" --config {shlex.join(pairs)}" if pairs else ""
 
 
 def _base() -> Path:

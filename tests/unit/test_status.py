@@ -316,6 +316,10 @@ def test_the_scale_and_other_keys_can_be_overridden(tmp_path, capsys, monkeypatc
         assert "rounds: 0 of 8 done" in text
     assert cli.main(["status", str(file), *common, "--config", "rounds=10", "defense=krum"]) == 0
     assert "rounds: 0 of 20 done" in capsys.readouterr().out
+    # as Snakemake takes it: the rounds of small stay
+    keys = ["small={clients: 12}", "scale=small"]
+    assert cli.main(["status", str(file), *common, "--config", *keys]) == 0
+    assert "rounds: 0 of 8 done" in capsys.readouterr().out
     assert cli.main(["status", str(file), *common, "--config", "defense=crum"]) == 1
     assert "did you mean 'krum'" in capsys.readouterr().err
     assert cli.main(["status", str(file), *common, "--config", "rounds"]) == 1
