@@ -1,4 +1,6 @@
 # Grids of federated-learning experiments around SkyMask.  See README.md.
+import os
+
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -7,7 +9,7 @@ min_version("9.0")
 # the default study; a study given by --configfile stands alone
 if not workflow.overwrite_configfiles:
 
-    configfile: f"{workflow.basedir}/config/config.yaml"
+    configfile: f"{os.path.dirname(workflow.snakefile)}/config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
@@ -27,12 +29,6 @@ include: "workflow/rules/terminal.smk"
 report: "workflow/report/workflow.rst"
 
 
-localrules:
-    all,
-    tables,
-    figures,
-
-
 rule all:
     default_target: True
     input:
@@ -40,6 +36,7 @@ rule all:
         FIGURES,
         OVERVIEW,
         KEPT_UPDATES,
+    localrule: True
 
 
 rule tables:
@@ -47,11 +44,13 @@ rule tables:
         TABLES,
         FIGURES,
         OVERVIEW,
+    localrule: True
 
 
 rule figures:
     input:
         FIGURES,
+    localrule: True
 
 
 onstart:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from snakemake.utils import update_config
 
-sys.path.insert(0, f"{workflow.basedir}/src")
+# this repository; workflow.basedir is another one where this is a module of another workflow
+BASE = Path(workflow.snakefile).parents[2]
+sys.path.insert(0, f"{BASE}/src")
 
 from skymask import files, jobs, plan, resources, resume  # noqa: E402
 from skymask import source, study, summary  # noqa: E402
@@ -16,7 +18,7 @@ from skymask.study_methods import modules_of  # noqa: E402
 sys.setrecursionlimit(20_000)
 
 # jobs find the package without an installation, with and without conda
-SOURCE = shlex.quote(f"{workflow.basedir}/src")
+SOURCE = shlex.quote(f"{BASE}/src")
 # memory of many clients in large pages: a third of the time to take it
 shell.prefix(
     f"export THP_MEM_ALLOC_ENABLE=1 PYTHONPATH={SOURCE}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
@@ -33,15 +35,17 @@ wildcard_constraints:
 
 def read_study():
     files = workflow.overwrite_configfiles or workflow.configfiles
-    shown = ", ".join(map(os.path.relpath, files))
+    shown = ", ".join(map(os.path.relpath, files)) or "study"
     try:
         twice = [key for file in files for key in jobs.repeated_keys(file)]
         if twice:
             raise study.StudyError(
                 shown, [f"{key}: is written twice: remove one" for key in twice]
             )
-        update_config(config, jobs.overrides(workflow.config_settings.config))
-        return jobs.read_study(config, workflow.basedir, shown)
+        given = jobs.overrides(workflow.config_settings.config)
+        # a module may have another configuration than the workflow that uses it
+        update_config(config, {key: given[key] for key in given if key in config})
+        return jobs.read_study(config, BASE, shown)
     except study.StudyError as error:
         print(f"\n{error}", file=sys.stderr)
         sys.exit(1)
@@ -72,10 +76,10 @@ PARTITIONS = {cell.experiment.partition_id: cell.experiment for cell in RUNS.val
 STAGED = STUDY.rounds_per_job == 1
 THREADS = max(cell.experiment.threads for cell in RUNS.values())
 GPUS = int(any(cell.experiment.device.startswith("cuda") for cell in RUNS.values()))
+# with the prefix that a workflow may give its modules
+RUNS_FOLDER = Path(str(workflow.modifier.modify_path("results/runs")))
 SPANS = {
-    run: plan.spans(
-        Path("results/runs") / run, cell.rounds, plan.rounds_per_job(STUDY, cell)
-    )
+    run: plan.spans(RUNS_FOLDER / run, cell.rounds, plan.rounds_per_job(STUDY, cell))
     for run, cell in RUNS.items()
 }
 

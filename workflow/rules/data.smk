@@ -5,11 +5,6 @@ DATA_MODULES = {
 }
 
 
-# where Snakemake runs, also with SLURM: other hosts of a cluster often have no network
-localrules:
-    data,
-
-
 rule data:
     output:
         train="results/data/{dataset}/train.parquet",
@@ -18,6 +13,8 @@ rule data:
         "results/logs/data/{dataset}.log",
     benchmark:
         "results/benchmarks/data/{dataset}.tsv"
+    # where Snakemake runs, also with SLURM: other hosts of a cluster often have no network
+    localrule: True
     conda:
         "../../environment.yml"
     params:

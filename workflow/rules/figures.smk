@@ -1,14 +1,4 @@
 # A study's figures, each as PNG and PDF.
-localrules:
-    accuracy_curves,
-    heat_map,
-    rates,
-    mask_scatter,
-    mask_geometry,
-    mask_layers,
-    triggered_samples,
-
-
 rule accuracy_curves:
     input:
         metrics=collected("metrics"),
@@ -18,6 +8,7 @@ rule accuracy_curves:
         f"results/logs/accuracy_curves/{STUDY.name}.log",
     benchmark:
         f"results/benchmarks/accuracy_curves/{STUDY.name}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:
@@ -37,6 +28,7 @@ rule heat_map:
         f"results/logs/heat_map/{STUDY.name}.log",
     benchmark:
         f"results/benchmarks/heat_map/{STUDY.name}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:
@@ -56,6 +48,7 @@ rule rates:
         f"results/logs/rates/{STUDY.name}.log",
     benchmark:
         f"results/benchmarks/rates/{STUDY.name}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:
@@ -74,6 +67,7 @@ rule mask_scatter:
         f"results/logs/mask_scatter/{STUDY.name}.log",
     benchmark:
         f"results/benchmarks/mask_scatter/{STUDY.name}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:
@@ -92,6 +86,7 @@ rule mask_geometry:
         f"results/logs/mask_geometry/{STUDY.name}.log",
     benchmark:
         f"results/benchmarks/mask_geometry/{STUDY.name}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:
@@ -110,6 +105,7 @@ rule mask_layers:
         f"results/logs/mask_layers/{STUDY.name}.log",
     benchmark:
         f"results/benchmarks/mask_layers/{STUDY.name}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:
@@ -128,6 +124,7 @@ rule triggered_samples:
         f"results/logs/triggered_samples/{STUDY.name}.log",
     benchmark:
         f"results/benchmarks/triggered_samples/{STUDY.name}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:

@@ -1,12 +1,7 @@
 # The overview of a study, and the parts of the page that `snakemake --report` makes.
 import hashlib
 
-
-localrules:
-    overview,
-
-
-REPORT = Path(workflow.basedir, "workflow", "report")
+REPORT = BASE / "workflow" / "report"
 STUDY_FILES = workflow.overwrite_configfiles or workflow.configfiles
 PAGES = {"table": plan.tables(STUDY), "figure": plan.figures(STUDY)}
 OVERVIEW = f"results/tables/{STUDY.name}/overview.html"
@@ -37,6 +32,7 @@ rule overview:
         f"results/logs/overview/{STUDY.name}.log",
     benchmark:
         f"results/benchmarks/overview/{STUDY.name}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:

@@ -1,10 +1,4 @@
 # Runs: what determines them, their spans of rounds (grain K > 1), and its collected rows.
-localrules:
-    experiments,
-    collect,
-    collect_updates,
-
-
 rule experiments:
     output:
         # in one job: a process for each of hundreds of small files would take minutes
@@ -13,6 +7,7 @@ rule experiments:
         f"results/logs/experiments/{STUDY.name}.log",
     benchmark:
         f"results/benchmarks/experiments/{STUDY.name}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     script:
@@ -69,6 +64,7 @@ rule collect:
         "results/logs/collect/{run}.log",
     benchmark:
         "results/benchmarks/collect/{run}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:
@@ -86,6 +82,7 @@ rule collect_updates:
         "results/logs/collect_updates/{run}.log",
     benchmark:
         "results/benchmarks/collect_updates/{run}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     script:

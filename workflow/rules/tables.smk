@@ -1,8 +1,4 @@
 # A study's tables, from the collected rows of its runs.
-localrules:
-    study_tables,
-
-
 rule study_tables:
     input:
         metrics=collected("metrics"),
@@ -14,6 +10,7 @@ rule study_tables:
         f"results/logs/study_tables/{STUDY.name}.log",
     benchmark:
         f"results/benchmarks/study_tables/{STUDY.name}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:

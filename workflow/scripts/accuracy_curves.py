@@ -15,4 +15,4 @@ if TYPE_CHECKING:
 with logged(snakemake.log[0]):
     study = read_study(snakemake.config, Path(snakemake.scriptdir).resolve().parents[1])
     targets = [Path(path) for path in snakemake.output]
-    accuracy_curves(study, Path("results/runs"), targets)
+    accuracy_curves(study, Path(snakemake.output[0]).parents[2] / "runs", targets)

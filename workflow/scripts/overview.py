@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 with logged(snakemake.log[0]):
     base = Path(snakemake.scriptdir).resolve().parents[1]
-    place = Place(snakemake.params.file, Path("results"), base, base / "workflow" / "report")
+    page, parts = Path(snakemake.output.page), Path(snakemake.output.part).parent
+    results = page.parents[2]
+    place = Place(snakemake.params.file, results, base, base / "workflow" / "report")
     tables = [Path(path) for path in snakemake.input.tables if path.endswith(".md")]
     figures = [Path(path) for path in snakemake.input.figures if path.endswith(".png")]
-    page, parts = Path(snakemake.output.page), Path(snakemake.output.part).parent
     write(read_study(snakemake.config, base), place, tables, figures, page, parts)

@@ -14,4 +14,4 @@ if TYPE_CHECKING:
 
 with logged(snakemake.log[0]):
     study = read_study(snakemake.config, Path(snakemake.scriptdir).resolve().parents[1])
-    write(study, Path("results/runs"), Path(snakemake.output[0]).parent)
+    write(study, Path(snakemake.output[0]).parents[2] / "runs", Path(snakemake.output[0]).parent)
