@@ -2,7 +2,8 @@
 #             less of it), show its tables
 # make report one page of a study that has run: results/report.html
 # make test   set up, run all tests
-# make lint   set up, check style and types
+# make lint   set up, check style, types and imports
+# make words  set up, check spelling and the words of .codespell-banned.txt
 # make slurm  set up, with what a SLURM cluster needs on top
 # make pins   pin the packages anew, with their hashes (PINS=--upgrade for newer versions)
 # make bench  set up, time the package beside what else one would use (minutes; a quiet machine)
@@ -16,7 +17,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 HASHED := $(PIP) --require-hashes -r requirements.txt
 
-.PHONY: run report test lint format bench slurm pins clean
+.PHONY: run report test lint words format bench slurm pins clean
 
 run: .venv/run.stamp
 	@SKYMASK_SUMMARY=later $(BIN)/snakemake --cores $(CORES) --configfile $(STUDY) --config scale=$(SCALE)
@@ -33,13 +34,16 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakefmt --check Snakefile workflow/rules
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+
+words: .venv/dev.stamp
+	$(BIN)/codespell *.md benchmarks config docs src tests workflow Makefile Snakefile
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakefmt Snakefile workflow/rules
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakefmt Snakefile workflow
 
 bench: .venv/dev.stamp
 	$(BIN)/python benchmarks/run.py --out results/bench/bench

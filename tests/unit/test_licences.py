@@ -45,6 +45,8 @@ MIXED = {
     # its classifiers name the GPL for one file, an editor mode for Emacs that nothing imports
     "docutils": "tools/editors/emacs/rst.el",
 }
+# under the GPL: developers run it as a program; it is neither imported nor shipped
+PROGRAMS = {"codespell": "GPL-2.0-only"}
 
 
 def pinned():
@@ -83,6 +85,8 @@ def problem(name, package):
         if any(text.startswith(SAYS_NOTHING[name]) for text in texts(package)):
             return None
         return f"{name} ships another licence than it did: read it, and mend SAYS_NOTHING"
+    if name in PROGRAMS and expression == PROGRAMS[name]:
+        return None
     if name in MIXED:
         if any(MIXED[name] in text for text in texts(package)):
             return None
@@ -109,6 +113,15 @@ def test_the_licence_of_a_pinned_package_goes_with_mit(name):
     except PackageNotFoundError:
         pytest.skip(f"{name} of {pinned()[name]} is not installed here")
     assert problem(name, package) is None
+
+
+def test_programs_are_neither_imported_nor_shipped():
+    users = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    code = [path.read_text(encoding="utf-8") for path in ROOT.glob("src/**/*.py")]
+    for name in PROGRAMS:
+        assert name in pinned()
+        assert not re.search(rf"^{name}==", users, re.MULTILINE)
+        assert not any(re.search(rf"(import|from) {name}\b", text) for text in code)
 
 
 def test_all_pins_are_seen():
