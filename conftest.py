@@ -5,7 +5,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-collect_ignore = [] if find_spec("triton") else ["src/skymask/mask_kernel_triton.py"]
+collect_ignore = [] if find_spec("triton") else ["src/skymask/masks/kernel_triton.py"]
 
 OFFLINE = str(Path(__file__).parent / "tests" / "offline")
 sys.path.append(OFFLINE)

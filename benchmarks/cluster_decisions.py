@@ -21,9 +21,10 @@ from scipy.special import log_softmax
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 
-from skymask import verdicts
-from skymask.clusters import bic_gain, two_gaussians
-from skymask.geometry import principal_coordinates, squared_distances
+from skymask.masks import decision
+from skymask.masks.gaussian_mixture import bic_gain, two_gaussians
+from skymask.numerics.distances import squared_distances
+from skymask.numerics.pca import principal_coordinates
 
 Verdict = np.ndarray
 FIRST = 5
@@ -93,22 +94,22 @@ def gap_statistic(seen: Round) -> Verdict:
 
 def copies_and_shape(seen: Round) -> Verdict:
     """`auto` without the root data."""
-    return verdicts.verdict(seen.rows) > 0.5
+    return decision.verdict(seen.rows) > 0.5
 
 
 def copies(seen: Round) -> Verdict:
     """The first test of `auto` alone."""
-    return ~verdicts.coincident(squared_distances(seen.rows).numpy())
+    return ~decision.coincident(squared_distances(seen.rows).numpy())
 
 
 def harm(seen: Round) -> Verdict:
     """The third test of `auto` alone."""
-    return ~verdicts.harmful(seen.evidence)
+    return ~decision.harmful(seen.evidence)
 
 
 def auto(seen: Round) -> Verdict:
     """What ships."""
-    return verdicts.verdict(seen.rows, torch.from_numpy(seen.evidence)) > 0.5
+    return decision.verdict(seen.rows, torch.from_numpy(seen.evidence)) > 0.5
 
 
 DECISIONS: dict[str, Callable[[Round], Verdict]] = {
@@ -132,10 +133,10 @@ def evidence(arrays: dict[str, np.ndarray]) -> Iterator[np.ndarray]:
         centred = outputs.astype(float) - outputs.astype(float).mean(axis=1, keepdims=True)
         chosen = log_softmax(centred, axis=2)[:, np.arange(len(labels)), labels]
         losses = -chosen.mean(axis=1)
-        drops = (losses[-1] - losses[:n]).clip(-verdicts.LARGEST_HARM)
+        drops = (losses[-1] - losses[:n]).clip(-decision.LARGEST_HARM)
         lengths = np.sqrt(np.diag(gram)) + 1e-300
         now = np.stack([drops, gram[:n, n] / lengths[:n] / lengths[n]], axis=1)
-        total, weight = verdicts.MEMORY * total + now, verdicts.MEMORY * weight + 1
+        total, weight = decision.MEMORY * total + now, decision.MEMORY * weight + 1
         yield total / weight
 
 

@@ -16,9 +16,9 @@ import torch
 from cluster_study import SETTINGS, experiment, federation
 
 from skymask.contracts import RequirementError
-from skymask.experiment import Experiment, Method
-from skymask.rounds.loop import run_span
-from skymask.rounds.progress import Progress
+from skymask.federation.checkpoint import Progress
+from skymask.federation.rounds import run_span
+from skymask.study.experiment import Experiment, Method
 
 
 def carry(run: Experiment, rounds: int) -> tuple[np.ndarray, np.ndarray, float]:

@@ -28,18 +28,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skymask import masks, partition
 from skymask.attacks import ATTACKS, DATA_ATTACKS
 from skymask.contracts import RequirementError
-from skymask.datasets import DATASETS
-from skymask.experiment import Experiment, Method
-from skymask.objective import Samples
-from skymask.rounds.attack import attack
-from skymask.rounds.defend import server_update
-from skymask.rounds.evaluate import evaluate
-from skymask.rounds.federation import Federation
-from skymask.rounds.train import train, training_data
-from skymask.study_methods import attack_entries
+from skymask.data import partition
+from skymask.data.datasets import DATASETS
+from skymask.federation.attack import attack
+from skymask.federation.defend import server_update
+from skymask.federation.evaluate import evaluate
+from skymask.federation.federation import Federation
+from skymask.federation.train import train, training_data
+from skymask.masks import learning
+from skymask.models.samples import Samples
+from skymask.study.experiment import Experiment, Method
+from skymask.study.methods import attack_entries
 
 TAUS = (0.4, 0.5, 0.6)
 FOLDERS = [Path("/usr/share/datasets/fashion-mnist"), Path("data")]
@@ -128,12 +129,12 @@ def observe(parties: Federation, sent: Tensor, model: Tensor, round_: int) -> di
     every = torch.cat([sent, server_update(parties, model, round_)[None]])
     rows = every + model
     loss = parties.functional_model.loss_on(parties.root)
-    theta = masks.learn(rows, loss)
+    theta = learning.learn(rows, loss)
     gates = torch.sigmoid(theta)
     with torch.no_grad():
         outputs = [parties.functional_model.logits(row, parties.root.features) for row in rows]
         outputs.append(parties.functional_model.logits(model, parties.root.features))
-    _, slope = masks.value_and_gradient(loss, model)
+    _, slope = learning.value_and_gradient(loss, model)
     return {
         "masks": np.stack([gram((gates > tau).float()) for tau in TAUS]).astype(np.int32),
         "soft": gram(gates),

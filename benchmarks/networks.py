@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from skymask.residual import residual_network
+from skymask.models.resnet import residual_network
 
 
 def resnet20(shape: tuple[int, ...], classes: int) -> nn.Module:

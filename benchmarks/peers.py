@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from skymask.objective import Loss, Samples
+from skymask.models.functional import Loss
+from skymask.models.samples import Samples
 
 
 def paper_cnn() -> nn.Sequential:

@@ -13,12 +13,12 @@ from dataclasses import replace
 
 from cluster_study import SETTINGS, experiment, federation
 
-from skymask.experiment import Experiment, Method
-from skymask.rounds.aggregate import aggregate
-from skymask.rounds.attack import attack
-from skymask.rounds.loop import run_span
-from skymask.rounds.progress import Progress
-from skymask.rounds.train import train, training_data
+from skymask.federation.aggregate import aggregate
+from skymask.federation.attack import attack
+from skymask.federation.checkpoint import Progress
+from skymask.federation.rounds import run_span
+from skymask.federation.train import train, training_data
+from skymask.study.experiment import Experiment, Method
 
 CLIENTS = {"digits": (20, None), "fashion_mnist": (100, 120)}
 

@@ -45,16 +45,16 @@ def measure(point: dict[str, Any]) -> dict[str, Any]:
     """Run one point in this process; seconds per round by stage, and memory."""
     import networks
 
-    from skymask import models
     from skymask.contracts import describes
-    from skymask.experiment import Experiment, Method
-    from skymask.objective import Samples
-    from skymask.partition import assign
-    from skymask.rounds.federation import Federation
-    from skymask.rounds.loop import run_span
-    from skymask.rounds.progress import Progress
+    from skymask.data.partition import assign
+    from skymask.federation.checkpoint import Progress
+    from skymask.federation.federation import Federation
+    from skymask.federation.rounds import run_span
+    from skymask.models import architectures
+    from skymask.models.samples import Samples
+    from skymask.study.experiment import Experiment, Method
 
-    models.MODELS |= {
+    architectures.MODELS |= {
         name: describes(layers=())(getattr(networks, name)) for name in ("resnet20", "resnet18")
     }
     torch.set_num_threads(point["threads"])

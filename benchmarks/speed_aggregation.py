@@ -11,8 +11,8 @@ from torch import Tensor
 
 from skymask import attacks, defenses
 from skymask.contracts import call, own
-from skymask.datasets import vision  # noqa: F401  declares what byzfl's torchvision misses
-from skymask.rounds.defend import mixed
+from skymask.data.datasets import vision  # noqa: F401  declares what byzfl's torchvision misses
+from skymask.federation.defend import mixed
 from skymask.seeds import generator
 
 CLIENTS, MALICIOUS = 100, 20

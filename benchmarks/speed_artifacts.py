@@ -18,15 +18,15 @@ import torch
 from measure import Case, Work
 from torch import Tensor
 
-from skymask.artifacts import RAW, packed
-from skymask.datasets import digits
-from skymask.models import build
-from skymask.objective import Samples
-from skymask.parameters import ResidentModel
-from skymask.rounds.timing import Clock
-from skymask.run_artifacts import kept_updates
-from skymask.tensor_artifacts import parameters_table, read_parameters
-from skymask.training import LocalTraining, train_clients
+from skymask.artifacts.parquet import RAW, packed
+from skymask.artifacts.tensors import parameters_table, read_parameters
+from skymask.data.datasets import digits
+from skymask.federation.local_training import LocalTraining, train_clients
+from skymask.federation.storage import kept_updates
+from skymask.federation.timing import Clock
+from skymask.models.architectures import build
+from skymask.models.flat_parameters import ResidentModel
+from skymask.models.samples import Samples
 
 CLIENTS, SAMPLES = 100, 120
 SETTINGS = LocalTraining(1, 32, 0.5, 0.01, "class")

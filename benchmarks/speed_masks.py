@@ -7,9 +7,12 @@ from measure import Case, Work
 from peers import autograd_masks
 from torch import Tensor
 
-from skymask import mask_steps, masks, models
-from skymask.objective import Loss, Samples, root_loss
-from skymask.parameters import Layout
+from skymask.masks import learning as masks_learning
+from skymask.masks import steps as masks_steps
+from skymask.models import architectures
+from skymask.models.flat_parameters import Layout
+from skymask.models.functional import Loss, root_loss
+from skymask.models.samples import Samples
 from skymask.seeds import generator
 
 SETTINGS = {"rate": 1e7, "clamp": 1e-7, "steps": 20}
@@ -19,7 +22,7 @@ SHAPE, CLASSES, ROOT = (1, 28, 28), 10, 100
 def problem(count: int, device: str) -> tuple[Tensor, Loss, Layout]:
     """``count`` models around a CNN, and its loss on random root data."""
     source = generator(1, "benchmark")
-    module = models.build("cnn", SHAPE, CLASSES, seed=1).to(device)
+    module = architectures.build("cnn", SHAPE, CLASSES, seed=1).to(device)
     features = torch.rand(ROOT, *SHAPE, generator=source).to(device)
     labels = torch.randint(0, CLASSES, (ROOT,), generator=source).to(device)
     layout = Layout.of(module)
@@ -37,7 +40,7 @@ def cases(device: str) -> Iterator[Case]:
         options = {"learning_rate": SETTINGS["rate"], "clamp": SETTINGS["clamp"]}
 
         def ours(held: Tensor) -> Work:
-            return lambda: masks.learn(held, loss, **options, steps=20, tolerance=-1e9)
+            return lambda: masks_learning.learn(held, loss, **options, steps=20, tolerance=-1e9)
 
         shapes = list(layout.shapes)
         return {
@@ -53,7 +56,7 @@ def cases(device: str) -> Iterator[Case]:
     def step() -> dict[str, Work]:
         rows, _, layout = problem(101, device)
         theta = torch.ones_like(rows)
-        masked, weight = masks.combine(rows, theta)
+        masked, weight = masks_learning.combine(rows, theta)
         gradient = 1e-6 * torch.randn(layout.dimension).to(device)
         target = torch.empty_like(rows)
         half = rows[: len(rows) // 2]
@@ -66,16 +69,16 @@ def cases(device: str) -> Iterator[Case]:
 
         def taken(kind: str, held: Tensor) -> Work:
             steps = {
-                "numba": mask_steps.by_numba,
-                "triton": mask_steps.by_triton,
-                "torch": mask_steps.by_torch,
+                "numba": masks_steps.by_numba,
+                "triton": masks_steps.by_triton,
+                "torch": masks_steps.by_torch,
             }
             step = steps[kind](held)
             return lambda: step(theta, masked, weight, gradient, 1e7, 1e-7)
 
         found["floor: 3 m d 4 bytes copied"] = floor
-        found["skymask"] = taken(mask_steps.kind_of(rows), rows)
-        found["skymask, W in bfloat16"] = taken(mask_steps.kind_of(rows), rows.bfloat16())
+        found["skymask"] = taken(masks_steps.kind_of(rows), rows)
+        found["skymask, W in bfloat16"] = taken(masks_steps.kind_of(rows), rows.bfloat16())
         found["skymask, torch's operations"] = taken("torch", rows)
         return found
 
@@ -90,10 +93,10 @@ def cases(device: str) -> Iterator[Case]:
     def gradient() -> dict[str, Work]:
         rows, loss, _ = problem(101, device)
         theta = torch.ones_like(rows)
-        masked, weight = masks.combine(rows, theta)
-        step = mask_steps.by_numba(rows) if device == "cpu" else mask_steps.by_triton(rows)
+        masked, weight = masks_learning.combine(rows, theta)
+        step = masks_steps.by_numba(rows) if device == "cpu" else masks_steps.by_triton(rows)
         return {
-            "the model's gradient on 100 root samples": lambda: masks.value_and_gradient(
+            "the model's gradient on 100 root samples": lambda: masks_learning.value_and_gradient(
                 loss, masked
             ),
             "skymask": lambda: step(theta, masked, weight, 0 * masked, 0.0, 0.0),

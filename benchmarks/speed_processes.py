@@ -74,10 +74,10 @@ def job(device: str, seed: int) -> None:
     """What a job of many rounds does: clients train, the server averages."""
     import torch
 
-    from skymask.models import build
-    from skymask.objective import Samples
-    from skymask.parameters import ResidentModel
-    from skymask.training import LocalTraining, train_clients
+    from skymask.federation.local_training import LocalTraining, train_clients
+    from skymask.models.architectures import build
+    from skymask.models.flat_parameters import ResidentModel
+    from skymask.models.samples import Samples
 
     clients, samples = (20, 32) if device == "cpu" else (100, 120)
     source = torch.Generator().manual_seed(seed)

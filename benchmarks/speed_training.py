@@ -7,11 +7,11 @@ import torch
 from measure import Case, Work
 from peers import DataLoaderLoop, paper_cnn
 
-from skymask import models
-from skymask.objective import Samples
-from skymask.parameters import ResidentModel
+from skymask.federation.local_training import LocalTraining, train_clients
+from skymask.models import architectures
+from skymask.models.flat_parameters import ResidentModel
+from skymask.models.samples import Samples
 from skymask.seeds import generator
-from skymask.training import LocalTraining, train_clients
 
 SHAPE, CLASSES = (1, 28, 28), 10
 SETTINGS = LocalTraining(1, 32, 0.5, 1e-2)
@@ -37,9 +37,9 @@ def cases(device: str) -> Iterator[Case]:
 
         def build(name: str = name, count: int = count, samples: int = samples) -> dict[str, Work]:
             held = clients(count, samples, device)
-            net = paper_cnn() if name == "cnn" else models.build(name, SHAPE, CLASSES, 1)
+            net = paper_cnn() if name == "cnn" else architectures.build(name, SHAPE, CLASSES, 1)
             peer = DataLoaderLoop(net.to(device), held, 32, 0.5, 1e-2)
-            model = ResidentModel(models.build(name, SHAPE, CLASSES, 1).to(device))
+            model = ResidentModel(architectures.build(name, SHAPE, CLASSES, 1).to(device))
             start = model.vector.clone()
 
             def ours(**settings: object) -> Work:

@@ -5,8 +5,8 @@
 
 One thread, as a study's jobs have it, one seed of each cell.  Prints a Markdown table: hours of one
 core, and hours on ``--cores``, without the start of jobs and what is cached of other studies.  With
-``--reckoned`` nothing is run: the seconds of a round are those of ``skymask/costs.py``, which are
-right within a factor of two on the CPU, and on a GPU taken, not measured.
+``--reckoned`` nothing is run: the seconds of a round are those of ``skymask/jobs/costs.py``,
+which are right within a factor of two on the CPU, and on a GPU taken, not measured.
 """
 
 import argparse
@@ -18,12 +18,13 @@ import torch
 import yaml
 from cluster_study import federation
 
-from skymask import costs, jobs
-from skymask.experiment import Experiment
-from skymask.rounds.evaluate import evaluate
-from skymask.rounds.loop import run_span
-from skymask.rounds.progress import Progress
-from skymask.study import Study
+from skymask.federation.checkpoint import Progress
+from skymask.federation.evaluate import evaluate
+from skymask.federation.rounds import run_span
+from skymask.jobs import costs
+from skymask.study import load
+from skymask.study.experiment import Experiment
+from skymask.study.grid import Study
 
 BASE = Path(__file__).parents[1]
 
@@ -102,7 +103,7 @@ def _read(file: Path, scale: str) -> Study:
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
     # what has no small scale is small
     own = {"scale": scale} if "small" in config else {}
-    return jobs.read_study({**config, **own}, BASE, str(file))
+    return load.read_study({**config, **own}, BASE, str(file))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,12 @@ from typing import Any
 import yaml
 
 import skymask
-from skymask import jobs, publish, resume, status, study_scale, summary, timings, trace
+from skymask.jobs import resume, status
+from skymask.reporting import console, publish, timings, trace
+from skymask.study import load, scale
 
 COMMANDS = {
-    "summary": (summary.text, "print the tables of a study and where its files lie"),
+    "summary": (console.text, "print the tables of a study and where its files lie"),
     "timings": (timings.text, "print what the wall time of a study's jobs went to"),
 }
 """A function of a study's name and the results folder, and what it does."""
@@ -48,7 +50,7 @@ def _run(arguments: list[str] | None) -> int:
             return 1 if found.problems else 0
         config = _config(given)
         if given.command in ("status", "publish"):
-            study = jobs.read_study(config, _base(), given.study)
+            study = load.read_study(config, _base(), given.study)
             if given.command == "status":
                 print(status.text(study, given.results))
             else:
@@ -57,7 +59,7 @@ def _run(arguments: list[str] | None) -> int:
                 print(publish.write(study, given.study, *where, day))
         else:
             answer, _ = COMMANDS[given.command]
-            name = study_scale.named(str(config["study"]), str(config.get("scale", "full")))
+            name = scale.named(str(config["study"]), str(config.get("scale", "full")))
             print(answer(name, given.results))
     except FileNotFoundError as error:
         if given.command == "trace":
@@ -136,7 +138,7 @@ def _config(given: argparse.Namespace) -> dict[str, Any]:
         from snakemake.cli import parse_config
         from snakemake.utils import update_config
 
-        update_config(config, jobs.overrides(parse_config(given.config)))
+        update_config(config, load.overrides(parse_config(given.config)))
     return config | ({"scale": given.scale} if given.scale else {})
 
 

@@ -1,8 +1,8 @@
 """What a method may demand of its arguments, said once, beside the method.
 
 ``requires`` is checked when the function is called, and read from the source by
-:mod:`skymask.source` before any job starts; so a study is refused with the same sentence that a
-caller of the library gets.  This module imports nothing heavy.
+:mod:`skymask.study.registry` before any job starts; so a study is refused with the same sentence
+that a caller of the library gets.  This module imports nothing heavy.
 """
 
 import inspect

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from skymask.contracts import call
 from skymask.defenses import DEFENSES
-from skymask.objective import FunctionalModel, Samples
+from skymask.models.functional import FunctionalModel
+from skymask.models.samples import Samples
 from skymask.seeds import generator
 
 SEED = 20241

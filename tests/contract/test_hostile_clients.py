@@ -5,13 +5,13 @@ import signal
 
 import pytest
 import torch
-from unit.federations import carried, federation
 
 from skymask.attacks import ATTACKS
 from skymask.contracts import RequirementError, call
 from skymask.defenses import DEFENSES, PRE_AGGREGATORS
-from skymask.experiment import Method
-from skymask.objective import Samples
+from skymask.models.samples import Samples
+from skymask.study.experiment import Method
+from tests.support.federations import carried, federation
 
 from .harness import Problem, bits, cases
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from skymask import source
 from skymask.contracts import RequirementError, call
 from skymask.defenses import DEFENSES, PRE_AGGREGATORS, Mixture
+from skymask.study import registry
 
 from .harness import Problem, bits, cases
 
@@ -46,7 +46,7 @@ def check(mixture, problem, name, parameters):
 
 def left_of(n, name, parameters):
     """The number of rows that the source says are left."""
-    entry = source.registry("skymask.defenses", "PRE_AGGREGATORS")[name]
+    entry = registry.registry("skymask.defenses", "PRE_AGGREGATORS")[name]
     leaves = getattr(PRE_AGGREGATORS[name], "leaves", None)
     assert (leaves is None) == (entry.leaves is None)
     if leaves is None:

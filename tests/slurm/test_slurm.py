@@ -11,9 +11,10 @@ import time
 
 import pytest
 import yaml
-from workflow.harness import Project
 
-from skymask import resources, study
+from skymask.jobs import resources
+from skymask.study import grid
+from tests.workflow.harness import Project
 
 # one cluster for all, in one process, with pytest -n 2 --dist loadgroup
 pytestmark = pytest.mark.xdist_group("slurm")
@@ -75,7 +76,7 @@ def runs_of(project):
     """The study in part, as the Snakefile reads it."""
     schema = yaml.safe_load((project.folder / "workflow/schemas/study.schema.yaml").read_text())
     config = yaml.safe_load((project.folder / "study.yaml").read_text())
-    return study.read({**config, **PART, "defense": ["krum", "skymask"]}, schema).runs
+    return grid.read({**config, **PART, "defense": ["krum", "skymask"]}, schema).runs
 
 
 def task(job):

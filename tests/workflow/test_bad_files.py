@@ -98,7 +98,7 @@ def test_a_damaged_model_between_two_rounds_is_made_again(finished, tmp_path):
 
 def test_results_of_an_older_version_are_never_mixed_in(finished, tmp_path):
     project = Project.create(tmp_path / "project", defense="krum")
-    source = "src/skymask/experiment.py"
+    source = "src/skymask/study/experiment.py"
     text = (project.folder / source).read_text()
     (version,) = re.findall(r"^SCHEMA_VERSION = (\d+)$", text, re.MULTILINE)
     now, before = f"SCHEMA_VERSION = {version}", f"SCHEMA_VERSION = {int(version) - 1}"

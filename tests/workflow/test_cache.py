@@ -25,7 +25,7 @@ def test_readme_comments_and_docstrings_rerun_nothing(project):
 
 
 def test_editing_a_plot_reruns_the_plots_alone(project):
-    project.edit("src/skymask/figures/style.py", '"font.size": 8', '"font.size": 9')
+    project.edit("src/skymask/reporting/figures/style.py", '"font.size": 8', '"font.size": 9')
     assert project.planned() == {"accuracy_curves": 1, "overview": 1, **MASKS}
 
 
@@ -49,7 +49,7 @@ def test_editing_an_attack_reruns_the_runs_of_that_attack(project):
 
 
 def test_editing_masks_reruns_skymask_alone(project):
-    project.edit("src/skymask/mask_steps.py", "BLOCK = 4096", "BLOCK = 2048")
+    project.edit("src/skymask/masks/steps.py", "BLOCK = 4096", "BLOCK = 2048")
     assert project.planned() == {"span": 2, "collect": 1, **TABLES, **MASKS}
 
 

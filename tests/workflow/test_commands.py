@@ -45,7 +45,7 @@ def test_missing_data_is_one_sentence_that_says_what_to_do(tmp_path):
     )
     # no network in tests: the name of the mirror leads nowhere
     project.edit(
-        "src/skymask/datasets/fashion_mnist.py",
+        "src/skymask/data/datasets/fashion_mnist.py",
         "    try:\n        FashionMNIST(",
         '    FashionMNIST.mirrors = ["http://localhost:9/"]\n    try:\n        FashionMNIST(',
     )

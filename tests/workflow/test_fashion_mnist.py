@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from skymask.datasets import fashion_mnist
-from skymask.datasets.fashion_mnist import _find
+from skymask.data.datasets import fashion_mnist
+from skymask.data.datasets.fashion_mnist import _find
 
 from .harness import KINDS, Project
 

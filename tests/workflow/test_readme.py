@@ -62,8 +62,8 @@ def test_a_new_method_is_one_file_and_its_entry(tmp_path, section, kind, name):
 
 def test_every_method_of_the_registries_is_in_the_table():
     from skymask.attacks import ATTACKS, DATA_ATTACKS
+    from skymask.data.partition import PARTITIONS
     from skymask.defenses import DEFENSES, PRE_AGGREGATORS
-    from skymask.partition import PARTITIONS
 
     table = README.split("## Methods")[1].split("### Add")[0]
     for name in (*ATTACKS, *DATA_ATTACKS, *DEFENSES, *PRE_AGGREGATORS, *PARTITIONS):

@@ -26,8 +26,10 @@ rule aggregate:
         gpu=GPUS,
         gpu_slots=GPUS,
     params:
-        source=fingerprint(
-            "skymask.rounds.aggregate", "skymask.rounds.records", methods=["defense"]
+        source=run_code(
+            "skymask.federation.aggregate",
+            "skymask.federation.records",
+            methods=["defense"],
         ),
     script:
         "../scripts/aggregate.py"

@@ -22,6 +22,6 @@ rule attack:
         gpu=GPUS,
         gpu_slots=GPUS,
     params:
-        source=fingerprint("skymask.rounds.attack", methods=["attack"]),
+        source=run_code("skymask.federation.attack", methods=["attack"]),
     script:
         "../scripts/attack.py"

@@ -10,9 +10,14 @@ from snakemake.utils import update_config
 BASE = Path(workflow.snakefile).parents[2]
 sys.path.insert(0, f"{BASE}/src")
 
-from skymask import files, jobs, plan, resources, resume  # noqa: E402
-from skymask import source, study, summary  # noqa: E402
-from skymask.study_methods import modules_of  # noqa: E402
+from skymask.artifacts import atomic  # noqa: E402
+from skymask.jobs import locks, resources, resume, spans  # noqa: E402
+from skymask.jobs.fingerprint import fingerprint  # noqa: E402
+from skymask.reporting import console, outputs  # noqa: E402
+from skymask.study import load  # noqa: E402
+from skymask.study.grid import StudyError  # noqa: E402
+from skymask.study.methods import modules_of  # noqa: E402
+from skymask.study.registry import registry  # noqa: E402
 
 # a chain of rounds is as deep as it is long
 sys.setrecursionlimit(20_000)
@@ -37,22 +42,22 @@ def read_study():
     files = workflow.overwrite_configfiles or workflow.configfiles
     shown = ", ".join(map(os.path.relpath, files)) or "study"
     try:
-        twice = [key for file in files for key in jobs.repeated_keys(file)]
+        twice = [key for file in files for key in load.repeated_keys(file)]
         if twice:
-            raise study.StudyError(
+            raise StudyError(
                 shown, [f"{key}: is written twice: remove one" for key in twice]
             )
-        given = jobs.overrides(workflow.config_settings.config)
+        given = load.overrides(workflow.config_settings.config)
         # a module may have another configuration than the workflow that uses it
         update_config(config, {key: given[key] for key in given if key in config})
-        return jobs.read_study(config, BASE, shown)
-    except study.StudyError as error:
+        return load.read_study(config, BASE, shown)
+    except StudyError as error:
         print(f"\n{error}", file=sys.stderr)
         sys.exit(1)
 
 
 # a run that was killed goes on with the same command; a job holds nothing, it may be elsewhere
-IN_USE = jobs.hold(Path(".snakemake")) if workflow.is_main_process else None
+IN_USE = locks.hold(Path(".snakemake")) if workflow.is_main_process else None
 
 
 def refuse_orphans():
@@ -65,7 +70,7 @@ def refuse_orphans():
 
 def refuse_unwritable():
     """Start no job where none could leave anything."""
-    refusal = files.unwritable(Path("results"))
+    refusal = atomic.unwritable(Path("results"))
     if refusal:
         raise WorkflowError(refusal)
 
@@ -79,7 +84,7 @@ GPUS = int(any(cell.experiment.device.startswith("cuda") for cell in RUNS.values
 # with the prefix that a workflow may give its modules
 RUNS_FOLDER = Path(str(workflow.modifier.modify_path("results/runs")))
 SPANS = {
-    run: plan.spans(RUNS_FOLDER / run, cell.rounds, plan.rounds_per_job(STUDY, cell))
+    run: spans.spans(RUNS_FOLDER / run, cell.rounds, spans.rounds_per_job(STUDY, cell))
     for run, cell in RUNS.items()
 }
 
@@ -104,7 +109,7 @@ def experiment(wildcards):
     return RUNS[wildcards.run].experiment
 
 
-def fingerprint(*modules, methods=()):
+def run_code(*modules, methods=()):
     """A params function: the code that a stage of a run rests on."""
 
     def code(wildcards):
@@ -112,7 +117,7 @@ def fingerprint(*modules, methods=()):
         found = [
             name for kind in methods for name in modules_of(kind, getattr(run, kind))
         ]
-        return source.fingerprint(*modules, *found)
+        return fingerprint(*modules, *found)
 
     return code
 
@@ -150,7 +155,7 @@ def before(wildcards, name):
 
 def pieces(wildcards, name):
     """The files that a run's collected file is made of, in the order of rounds."""
-    return plan.pieces(
+    return spans.pieces(
         Path("results/runs") / wildcards.run,
         name,
         RUNS[wildcards.run],
@@ -161,7 +166,7 @@ def pieces(wildcards, name):
 
 def progress_before(wildcards):
     """The files a span goes on from; none for the first."""
-    span = plan.previous_span(int(wildcards.first), SPANS[wildcards.run])
+    span = spans.previous_span(int(wildcards.first), SPANS[wildcards.run])
     if span is None:
         return {}
     folder = f"results/runs/{wildcards.run}/spans/{span[0]}-{span[1]}"
@@ -196,14 +201,14 @@ def collected(name):
 
 TABLES = [
     f"results/tables/{STUDY.name}/{table}.{suffix}"
-    for table in plan.tables(STUDY)
+    for table in outputs.tables(STUDY)
     for suffix in ("csv", "md", "tex", "parquet")
 ]
-MASKED = [run for run, cell in RUNS.items() if plan.masked(cell)]
-BACKDOORED = [cell.experiment for cell in RUNS.values() if plan.backdoored(cell)]
+MASKED = [run for run, cell in RUNS.items() if outputs.masked(cell)]
+BACKDOORED = [cell.experiment for cell in RUNS.values() if outputs.backdoored(cell)]
 FIGURES = [
     f"results/figures/{STUDY.name}/{figure}.{suffix}"
-    for figure in plan.figures(STUDY)
+    for figure in outputs.figures(STUDY)
     for suffix in ("png", "pdf")
 ]
 KEPT_UPDATES = [

@@ -1,7 +1,6 @@
 # Stage 0: a data set, from wherever it is, as Parquet.
 DATA_MODULES = {
-    name: e.module
-    for name, e in source.registry("skymask.datasets", "DATASETS").items()
+    name: e.module for name, e in registry("skymask.data.datasets", "DATASETS").items()
 }
 
 
@@ -18,8 +17,8 @@ rule data:
     conda:
         "../../environment.yml"
     params:
-        source=lambda wildcards: source.fingerprint(
-            DATA_MODULES[wildcards.dataset], "skymask.sample_artifacts"
+        source=lambda wildcards: fingerprint(
+            DATA_MODULES[wildcards.dataset], "skymask.artifacts.samples"
         ),
     # where the data lay is not part of what it is
     script:

@@ -20,8 +20,10 @@ rule evaluate:
         gpu=GPUS,
         gpu_slots=GPUS,
     params:
-        source=fingerprint(
-            "skymask.rounds.evaluate", "skymask.rounds.records", methods=["attack"]
+        source=run_code(
+            "skymask.federation.evaluate",
+            "skymask.federation.records",
+            methods=["attack"],
         ),
     script:
         "../scripts/evaluate.py"

@@ -12,8 +12,8 @@ rule accuracy_curves:
     conda:
         "../../environment.yml"
     params:
-        cells=plan.digest(STUDY),
-        source=source.fingerprint("skymask.figures.curves"),
+        cells=outputs.digest(STUDY),
+        source=fingerprint("skymask.reporting.figures.curves"),
     script:
         "../scripts/accuracy_curves.py"
 
@@ -32,8 +32,8 @@ rule heat_map:
     conda:
         "../../environment.yml"
     params:
-        cells=plan.digest(STUDY),
-        source=source.fingerprint("skymask.figures.heat_map"),
+        cells=outputs.digest(STUDY),
+        source=fingerprint("skymask.reporting.figures.heat_map"),
     script:
         "../scripts/heat_map.py"
 
@@ -52,8 +52,8 @@ rule rates:
     conda:
         "../../environment.yml"
     params:
-        cells=plan.digest(STUDY),
-        source=source.fingerprint("skymask.figures.rates"),
+        cells=outputs.digest(STUDY),
+        source=fingerprint("skymask.reporting.figures.rates"),
     script:
         "../scripts/rates.py"
 
@@ -71,8 +71,8 @@ rule mask_scatter:
     conda:
         "../../environment.yml"
     params:
-        cells=plan.digest(STUDY),
-        source=source.fingerprint("skymask.figures.masks"),
+        cells=outputs.digest(STUDY),
+        source=fingerprint("skymask.reporting.figures.masks"),
     script:
         "../scripts/mask_scatter.py"
 
@@ -90,8 +90,8 @@ rule mask_geometry:
     conda:
         "../../environment.yml"
     params:
-        cells=plan.digest(STUDY),
-        source=source.fingerprint("skymask.figures.masks"),
+        cells=outputs.digest(STUDY),
+        source=fingerprint("skymask.reporting.figures.masks"),
     script:
         "../scripts/mask_geometry.py"
 
@@ -109,8 +109,8 @@ rule mask_layers:
     conda:
         "../../environment.yml"
     params:
-        cells=plan.digest(STUDY),
-        source=source.fingerprint("skymask.figures.masks"),
+        cells=outputs.digest(STUDY),
+        source=fingerprint("skymask.reporting.figures.masks"),
     script:
         "../scripts/mask_layers.py"
 
@@ -128,9 +128,9 @@ rule triggered_samples:
     conda:
         "../../environment.yml"
     params:
-        cells=plan.digest(STUDY),
-        source=source.fingerprint(
-            "skymask.figures.triggers",
+        cells=outputs.digest(STUDY),
+        source=fingerprint(
+            "skymask.reporting.figures.triggers",
             *{name for run in BACKDOORED for name in modules_of("attack", run.attack)},
         ),
     script:

@@ -17,6 +17,6 @@ rule partition:
         runtime=resources.START,
     params:
         spec=lambda wildcards: PARTITIONS[wildcards.partition].partition_spec,
-        source=source.fingerprint("skymask.partition"),
+        source=fingerprint("skymask.data.partition"),
     script:
         "../scripts/partition.py"

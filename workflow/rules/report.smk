@@ -3,7 +3,7 @@ import hashlib
 
 REPORT = BASE / "workflow" / "report"
 STUDY_FILES = workflow.overwrite_configfiles or workflow.configfiles
-PAGES = {"table": plan.tables(STUDY), "figure": plan.figures(STUDY)}
+PAGES = {"table": outputs.tables(STUDY), "figure": outputs.figures(STUDY)}
 OVERVIEW = f"results/tables/{STUDY.name}/overview.html"
 
 
@@ -36,9 +36,9 @@ rule overview:
     conda:
         "../../environment.yml"
     params:
-        cells=plan.digest(STUDY),
+        cells=outputs.digest(STUDY),
         file=", ".join(map(os.path.relpath, STUDY_FILES)),
-        source=source.fingerprint("skymask.overview"),
+        source=fingerprint("skymask.reporting.report"),
         # the style sheet and the captions
         texts=hashlib.sha256(
             b"".join(path.read_bytes() for path in sorted(REPORT.iterdir()))

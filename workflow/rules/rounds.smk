@@ -41,7 +41,7 @@ rule span:
         gpu=GPUS,
         gpu_slots=GPUS,
     params:
-        source=fingerprint("skymask.rounds.loop", methods=["attack", "defense"]),
+        source=run_code("skymask.federation.rounds", methods=["attack", "defense"]),
         keep_updates=lambda wildcards: kept(int(wildcards.first), int(wildcards.last)),
     script:
         "../scripts/span.py"
@@ -68,7 +68,7 @@ rule collect:
     conda:
         "../../environment.yml"
     params:
-        source=source.fingerprint("skymask.artifacts"),
+        source=fingerprint("skymask.artifacts.records"),
     script:
         "../scripts/collect.py"
 

@@ -14,7 +14,7 @@ rule study_tables:
     conda:
         "../../environment.yml"
     params:
-        cells=plan.digest(STUDY),
-        source=source.fingerprint("skymask.tables"),
+        cells=outputs.digest(STUDY),
+        source=fingerprint("skymask.reporting.tables"),
     script:
         "../scripts/tables.py"

@@ -16,7 +16,7 @@ rule initialise:
         mem_mb=memory,
         runtime=minutes,
     params:
-        source=source.fingerprint("skymask.rounds.federation"),
+        source=fingerprint("skymask.federation.federation"),
     script:
         "../scripts/initialise.py"
 
@@ -42,6 +42,6 @@ rule train:
         gpu=GPUS,
         gpu_slots=GPUS,
     params:
-        source=fingerprint("skymask.rounds.train", methods=["attack"]),
+        source=run_code("skymask.federation.train", methods=["attack"]),
     script:
         "../scripts/train.py"

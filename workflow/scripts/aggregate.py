@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skymask.artifacts import write_rows
-from skymask.logs import logged
-from skymask.rounds.aggregate import aggregate, averaged_statistics
-from skymask.rounds.records import aggregate_row, client_rows, layer_rows
-from skymask.rounds.timing import Row, timed
-from skymask.run_artifacts import (
+from skymask.artifacts.records import write_rows
+from skymask.artifacts.tensors import write_state
+from skymask.federation.aggregate import aggregate, averaged_statistics
+from skymask.federation.records import aggregate_row, client_rows, layer_rows
+from skymask.federation.storage import (
     read_federation,
     read_model,
     read_remembered,
@@ -16,7 +15,8 @@ from skymask.run_artifacts import (
     read_updates,
     write_model,
 )
-from skymask.tensor_artifacts import write_state
+from skymask.federation.timing import Row, timed
+from skymask.jobs.log import logged
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -3,18 +3,18 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skymask.artifacts import write_rows
-from skymask.logs import logged
-from skymask.rounds.attack import attack
-from skymask.rounds.timing import Row, timed
-from skymask.run_artifacts import (
+from skymask.artifacts.records import write_rows
+from skymask.artifacts.tensors import write_state
+from skymask.federation.attack import attack
+from skymask.federation.storage import (
     read_federation,
     read_model,
     read_remembered,
     read_updates,
     write_updates,
 )
-from skymask.tensor_artifacts import write_state
+from skymask.federation.timing import Row, timed
+from skymask.jobs.log import logged
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

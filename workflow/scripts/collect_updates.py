@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skymask.artifacts import collect_updates
-from skymask.logs import logged
+from skymask.artifacts.records import collect_updates
+from skymask.jobs.log import logged
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

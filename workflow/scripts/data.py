@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skymask.datasets import DATASETS
-from skymask.jobs import read_study, search_path
-from skymask.logs import logged
-from skymask.sample_artifacts import write_samples
+from skymask.artifacts.samples import write_samples
+from skymask.data.datasets import DATASETS
+from skymask.data.datasets.arrays import search_path
+from skymask.jobs.log import logged
+from skymask.study.load import read_study
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

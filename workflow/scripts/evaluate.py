@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skymask.artifacts import read_rows, write_rows
-from skymask.logs import logged
-from skymask.rounds.evaluate import evaluate
-from skymask.rounds.records import metrics_row
-from skymask.rounds.timing import Row, timed
-from skymask.run_artifacts import read_federation, read_model
+from skymask.artifacts.records import read_rows, write_rows
+from skymask.federation.evaluate import evaluate
+from skymask.federation.records import metrics_row
+from skymask.federation.storage import read_federation, read_model
+from skymask.federation.timing import Row, timed
+from skymask.jobs.log import logged
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from skymask.logs import logged
-from skymask.rounds.progress import Progress
-from skymask.run_artifacts import read_federation, write_progress
+from skymask.federation.checkpoint import Progress
+from skymask.federation.storage import read_federation, write_progress
+from skymask.jobs.log import logged
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skymask.logs import logged
-from skymask.partition import assign
-from skymask.sample_artifacts import read_groups, read_labels, write_partition
+from skymask.artifacts.samples import read_groups, read_labels, write_partition
+from skymask.data.partition import assign
+from skymask.jobs.log import logged
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skymask.artifacts import write_rows
-from skymask.logs import logged
-from skymask.round_log import RoundLog
-from skymask.rounds.loop import run_span
-from skymask.rounds.progress import Progress
-from skymask.rounds.timing import Clock
-from skymask.run_artifacts import kept_updates, read_federation, read_progress, write_progress
+from skymask.artifacts.records import write_rows
+from skymask.federation.checkpoint import Progress
+from skymask.federation.rounds import run_span
+from skymask.federation.storage import kept_updates, read_federation, read_progress, write_progress
+from skymask.federation.timing import Clock
+from skymask.jobs.log import logged
+from skymask.jobs.progress import RoundLog
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

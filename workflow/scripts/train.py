@@ -3,16 +3,16 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skymask.artifacts import write_rows
-from skymask.logs import logged
-from skymask.rounds.timing import Row, timed
-from skymask.rounds.train import train, training_data
-from skymask.run_artifacts import (
+from skymask.artifacts.records import write_rows
+from skymask.federation.storage import (
     read_federation,
     read_model,
     write_statistics,
     write_updates,
 )
+from skymask.federation.timing import Row, timed
+from skymask.federation.train import train, training_data
+from skymask.jobs.log import logged
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

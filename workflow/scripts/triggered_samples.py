@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skymask.figures.triggers import triggered_samples
-from skymask.jobs import read_study
-from skymask.logs import logged
+from skymask.jobs.log import logged
+from skymask.reporting.figures.triggers import triggered_samples
+from skymask.study.load import read_study
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake

@@ -47,7 +47,7 @@ from skymask.attacks.none import none
 from skymask.attacks.scaling import scaling, scaling_data
 from skymask.attacks.sign_flip import sign_flip
 from skymask.attacks.skymask_adaptive import skymask_adaptive
-from skymask.backdoor import stamped
+from skymask.attacks.triggers import stamped
 
 ATTACKS: dict[str, Callable[..., Any]] = {
     "none": none,

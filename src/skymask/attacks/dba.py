@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from skymask.backdoor import poisoned, stamped_part
+from skymask.attacks.triggers import poisoned, stamped_part
 from skymask.contracts import requires
 
 

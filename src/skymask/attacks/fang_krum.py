@@ -7,7 +7,7 @@ from torch import Tensor
 
 from skymask.attacks.crafting import known_updates, sent
 from skymask.contracts import requires
-from skymask.geometry import neighbour_sums, squared_distances
+from skymask.numerics.distances import neighbour_sums, squared_distances
 
 
 @requires(lambda n, f: f == 0 or n >= 2 * f + 2, "fang_krum needs n ≥ 2 f + 2 clients")

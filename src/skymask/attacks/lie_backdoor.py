@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from skymask.backdoor import stamped
+from skymask.attacks.triggers import stamped
 from skymask.contracts import requires
-from skymask.objective import FunctionalModel, Samples
+from skymask.models.functional import FunctionalModel
+from skymask.models.samples import Samples
 
 
 @requires(lambda n, f: f == 0 or n - f >= 2, "lie_backdoor needs two benign clients")

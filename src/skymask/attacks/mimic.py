@@ -5,7 +5,7 @@ from torch import Tensor
 
 from skymask.attacks.crafting import sent
 from skymask.contracts import requires
-from skymask.geometry import principal_coordinates
+from skymask.numerics.pca import principal_coordinates
 
 State = dict[str, Tensor]
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from skymask.attacks.crafting import known_updates, perturbation_of, sent
 from skymask.contracts import requires
-from skymask.geometry import squared_distances
+from skymask.numerics.distances import squared_distances
 
 
 @requires(lambda n, f: f == 0 or n - f >= 2, "min_max needs two benign clients")

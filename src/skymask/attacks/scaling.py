@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from skymask.backdoor import poisoned, stamped
+from skymask.attacks.triggers import poisoned, stamped
 from skymask.contracts import requires
 
 

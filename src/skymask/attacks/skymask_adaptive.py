@@ -6,10 +6,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from skymask import masks, verdicts
 from skymask.attacks.crafting import known_updates, sent
 from skymask.contracts import requires
-from skymask.objective import FunctionalModel, Samples
+from skymask.masks import decision, learning
+from skymask.models.functional import FunctionalModel
+from skymask.models.samples import Samples
 
 State = dict[str, Tensor]
 
@@ -118,10 +119,10 @@ class _Rehearsal:
         """The loss after a round in which ``crafted`` [f, d] are sent; None if one is rejected."""
         rows = sent(self.updates, self.malicious, crafted)
         models = torch.cat([rows, self.server_update[None]]) + self.global_parameters
-        binary = masks.binarise(masks.learn(models, self.loss)).to(torch.float32)
+        binary = learning.binarise(learning.learn(models, self.loss)).to(torch.float32)
         state = self.remembered(crafted)
         evidence = state["sums"] / state["weight"]
-        scores = verdicts.verdict(binary, evidence, always_two=self.clusters == 2)
+        scores = decision.verdict(binary, evidence, always_two=self.clusters == 2)
         accepted = torch.from_numpy(scores > 0.5).to(rows.device)
         if not bool(accepted[self.malicious].all()):
             return None
@@ -137,11 +138,11 @@ class _Rehearsal:
         if not self.state:
             return {"sums": now, "weight": now.new_ones(1)}
         return {
-            "sums": verdicts.MEMORY * self.state["sums"] + now,
-            "weight": verdicts.MEMORY * self.state["weight"] + 1,
+            "sums": decision.MEMORY * self.state["sums"] + now,
+            "weight": decision.MEMORY * self.state["weight"] + 1,
         }
 
     def _evidence(self, rows: Tensor) -> Tensor:
-        return verdicts.evidence(
+        return decision.evidence(
             rows, self.server_update, self.global_parameters, self.model, self.root
         )

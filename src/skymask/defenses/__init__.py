@@ -29,7 +29,7 @@ the updates, as linear combinations of them.
 
 from collections.abc import Callable
 
-from skymask.defenses.aggregation import Aggregation
+from skymask.defenses.aggregation import Aggregation, Mixture
 from skymask.defenses.bucketing import bucketing
 from skymask.defenses.bulyan import bulyan
 from skymask.defenses.centered_clipping import centered_clipping
@@ -43,7 +43,6 @@ from skymask.defenses.foolsgold import foolsgold
 from skymask.defenses.geometric_median import geometric_median
 from skymask.defenses.krum import krum
 from skymask.defenses.median import median
-from skymask.defenses.mixture import Mixture
 from skymask.defenses.multi_krum import multi_krum
 from skymask.defenses.nnm import nnm
 from skymask.defenses.norm_clip import norm_clip

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from skymask import blocks
+from skymask.numerics import column_blocks
 
 
 @dataclass(frozen=True)
@@ -44,5 +44,42 @@ def mean_of(
     weights = accepted.to(updates.dtype)
     weights = weights / weights.sum().clamp_min(1)
     nobody = torch.zeros_like(updates[0])
-    update = blocks.mean(updates, accepted) if bool(accepted.any()) else nobody
+    update = column_blocks.mean(updates, accepted) if bool(accepted.any()) else nobody
     return Aggregation(update, accepted, weights, scores, coordinates, masks, state or {})
+
+
+def clipping(lengths: Tensor, limit: Tensor) -> Tensor:
+    """The factors min(1, limit / length) that shorten vectors of ``lengths`` [n] to ``limit``.
+
+    >>> clipping(torch.tensor([0.0, 1.0, 4.0]), torch.tensor(2.0)).tolist()
+    [1.0, 1.0, 0.5]
+    """
+    return torch.where(lengths > limit, limit / lengths, 1.0)
+
+
+def clipped_mean(
+    updates: Tensor, accepted: Tensor, limit: Tensor, *, scores: Tensor | None = None
+) -> Aggregation:
+    """The mean over the accepted of Δ_i · min(1, limit / ‖Δ_i‖); zero when nobody is accepted.
+
+    >>> import torch
+    >>> updates = torch.tensor([[3.0, 4.0], [0.0, 1.0], [9.0, 9.0]])
+    >>> outcome = clipped_mean(updates, torch.tensor([True, True, False]), torch.tensor(2.5))
+    >>> outcome.update.tolist(), outcome.weights.tolist()
+    ([0.75, 1.5], [0.25, 0.5, 0.0])
+    """
+    weights = accepted * clipping(column_blocks.squared_lengths(updates).sqrt(), limit)
+    weights = weights / accepted.sum().clamp_min(1)
+    return Aggregation(column_blocks.weighted_sum(weights, updates), accepted, weights, scores)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Rows mixed from the updates of a round, for a defense to judge in their place.
+
+    ``mixing`` [m, n] float64: the mixed updates are mixing · Δ, [m, d].
+    ``row_of`` [n] int64: the mixed row that stands for client i; its verdict is the client's.
+    """
+
+    mixing: Tensor
+    row_of: Tensor

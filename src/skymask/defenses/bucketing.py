@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from skymask.contracts import judges, leaves, requires
-from skymask.defenses.mixture import Mixture
+from skymask.defenses.aggregation import Mixture
 
 
 @leaves(lambda n, size: -(-n // size))

@@ -5,7 +5,9 @@ from torch import Tensor
 
 from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation
-from skymask.geometry import midpoint_median, repeated_krum, squared_distances
+from skymask.defenses.krum_selection import repeated_krum
+from skymask.numerics.distances import squared_distances
+from skymask.numerics.order_statistics import midpoint_median
 
 COLUMNS = 1 << 16
 """Coordinates that are averaged at a time, for the sake of memory."""

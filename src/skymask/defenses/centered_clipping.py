@@ -2,10 +2,9 @@
 
 from torch import Tensor
 
-from skymask import blocks
 from skymask.contracts import judges, requires
-from skymask.defenses.aggregation import Aggregation
-from skymask.geometry import clipping
+from skymask.defenses.aggregation import Aggregation, clipping
+from skymask.numerics import column_blocks
 
 
 @requires(lambda tau: tau > 0, "tau must be positive")
@@ -33,7 +32,7 @@ def centered_clipping(
     centre = state["centre"].double() if state else updates.new_zeros(updates.shape[1]).double()
     limit = centre.new_tensor(tau)
     for _ in range(steps):
-        factors = clipping(blocks.squared_lengths(updates, centre).sqrt(), limit) / n
+        factors = clipping(column_blocks.squared_lengths(updates, centre).sqrt(), limit) / n
         moved = factors.to(updates.dtype) @ updates
         centre = (1 - factors.sum()) * centre + moved
     update = centre.to(updates.dtype)

@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
-from skymask import blocks
 from skymask.contracts import judges, requires
-from skymask.defenses.aggregation import Aggregation
-from skymask.defenses.clipping import clipped_mean
-from skymask.density import density_clusters
-from skymask.geometry import cosine_distances, midpoint_median
-from skymask.objective import FunctionalModel
+from skymask.defenses.aggregation import Aggregation, clipped_mean
+from skymask.models.functional import FunctionalModel
+from skymask.numerics import column_blocks
+from skymask.numerics.distances import cosine_distances
+from skymask.numerics.hdbscan import density_clusters
+from skymask.numerics.order_statistics import midpoint_median
 
 # inputs put through the models at a time
 BATCH = 500
@@ -76,7 +76,7 @@ def deepsight(
     distances = combined(differences, _groups(neups, smallest), by_cosine)
     together = 1 - _apart(density_clusters(distances, smallest))
     shares = together @ suspicious.double() / together.sum(dim=1)
-    limit = midpoint_median(blocks.squared_lengths(updates).sqrt())
+    limit = midpoint_median(column_blocks.squared_lengths(updates).sqrt())
     return clipped_mean(updates, shares < tau, limit, scores=exceedings)
 
 

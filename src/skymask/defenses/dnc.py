@@ -5,7 +5,7 @@ from torch import Tensor
 
 from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation, mean_of
-from skymask.geometry import principal_coordinates
+from skymask.numerics.pca import principal_coordinates
 
 
 @requires(lambda n, f, removed: n > round(removed * f), "dnc must not remove all n clients")

@@ -5,12 +5,12 @@ import math
 import torch
 from torch import Tensor
 
-from skymask import blocks
 from skymask.contracts import judges, requires
-from skymask.defenses.aggregation import Aggregation
-from skymask.defenses.clipping import clipped_mean
-from skymask.density import density_clusters
-from skymask.geometry import cosine_distances, midpoint_median
+from skymask.defenses.aggregation import Aggregation, clipped_mean
+from skymask.numerics import column_blocks
+from skymask.numerics.distances import cosine_distances
+from skymask.numerics.hdbscan import density_clusters
+from skymask.numerics.order_statistics import midpoint_median
 
 
 @requires(lambda epsilon: epsilon > 0, "epsilon must be positive")
@@ -39,7 +39,7 @@ def flame(
     """
     most = len(updates) // 2 + 1
     accepted = density_clusters(cosine_distances(updates), most, allow_single=True) == 0
-    length = midpoint_median(blocks.squared_lengths(updates).sqrt())
+    length = midpoint_median(column_blocks.squared_lengths(updates).sqrt())
     kept = clipped_mean(updates, accepted, length)
     deviation = math.sqrt(2 * math.log(1.25 / delta)) / epsilon * length
     # drawn in float64, so that runs in either precision add the same numbers

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation, mean_of
-from skymask.defenses.memory import places, union, widened
+from skymask.defenses.client_state import places, union, widened
 
 # reference sets of the gap statistic
 REFERENCES = 20

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from skymask import blocks
 from skymask.contracts import judges
 from skymask.defenses.aggregation import Aggregation
-from skymask.geometry import cosine_similarities
+from skymask.numerics import column_blocks
+from skymask.numerics.distances import cosine_similarities
 
 
 @judges
@@ -19,10 +19,10 @@ def fltrust(updates: Tensor, server_update: Tensor) -> Aggregation:
     accepted where c_i > 0; if nobody is, the update is zero.  Source: Cao et al., NDSS 2021.
     """
     scores = cosine_similarities(updates, server_update).clamp_min(0)
-    lengths = blocks.squared_lengths(updates).sqrt()
+    lengths = column_blocks.squared_lengths(updates).sqrt()
     scale = torch.where(lengths > 0, server_update.double().norm() / lengths, 0.0)
     total = scores.sum()
     weights = scores * scale / total if total > 0 else torch.zeros_like(scores)
     # float64 to the end: the weight of a tiny update can exceed float32
-    update = blocks.weighted_sum(weights, updates)
+    update = column_blocks.weighted_sum(weights, updates)
     return Aggregation(update, scores > 0, weights, scores)

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from skymask import blocks
 from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation
-from skymask.defenses.memory import places, union, widened
-from skymask.geometry import cosine_distances
+from skymask.defenses.client_state import places, union, widened
+from skymask.numerics import column_blocks
+from skymask.numerics.distances import cosine_distances
 
 
 @requires(lambda confidence: confidence > 0, "confidence must be positive")
@@ -45,7 +45,7 @@ def foolsgold(
     sums[rows] = (sums[rows].double() + updates.double()).clamp(-largest, largest).to(updates.dtype)
     scores = _alpha(1 - cosine_distances(sums[rows]), confidence)
     weights = scores / scores.sum() if bool(scores.any()) else scores
-    update = blocks.weighted_sum(weights, updates)
+    update = column_blocks.weighted_sum(weights, updates)
     memory = {"clients": everybody, "sums": sums}
     return Aggregation(update, scores > 0, weights, scores, state=memory)
 

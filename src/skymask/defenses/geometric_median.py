@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from skymask import blocks
 from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation
-from skymask.parallel import across
+from skymask.numerics import column_blocks
+from skymask.numerics.parallel import across
 
 SAME = 1e-10
 """Points nearer than this, beside their own length, are one point."""
@@ -46,7 +46,7 @@ def geometric_median(
     else:
         first = same[distances.sum(dim=1).argmin()].double()
         weights = _weiszfeld(points, first / first.sum(), tolerance * len(points), max_steps)
-    return Aggregation(blocks.weighted_sum(weights, updates), weights=weights)
+    return Aggregation(column_blocks.weighted_sum(weights, updates), weights=weights)
 
 
 def _coordinates(rows: Tensor) -> Tensor:
@@ -55,14 +55,14 @@ def _coordinates(rows: Tensor) -> Tensor:
     By orthogonal transformations, of blocks of columns and then of what they leave, and no Gram
     matrix, which would lose half of the digits.
     """
-    shortest = rows[blocks.squared_lengths(rows).argmin()].double()
+    shortest = rows[column_blocks.squared_lengths(rows).argmin()].double()
 
     def triangle(block: slice) -> Tensor:
         offsets = rows[:, block].double() - shortest[block]
         found: Tensor = torch.linalg.qr(offsets.T, mode="r").R
         return found
 
-    parts = blocks.cuts(rows.shape[1], blocks.columns_of(rows.device))
+    parts = column_blocks.cuts(rows.shape[1], column_blocks.columns_of(rows.device))
     triangles = across(triangle, parts, rows.device)
     if len(triangles) == 1:
         return triangles[0].T

@@ -4,7 +4,8 @@ from torch import Tensor
 
 from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation, mean_of
-from skymask.geometry import least_scores, neighbour_sums, squared_distances
+from skymask.defenses.krum_selection import least_scores
+from skymask.numerics.distances import neighbour_sums, squared_distances
 
 
 @requires(lambda n, f: n >= f + 3, "krum needs n ≥ f + 3 clients")

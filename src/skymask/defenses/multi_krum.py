@@ -4,7 +4,8 @@ from torch import Tensor
 
 from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation, mean_of
-from skymask.geometry import least_scores, neighbour_sums, repeated_krum, squared_distances
+from skymask.defenses.krum_selection import least_scores, repeated_krum
+from skymask.numerics.distances import neighbour_sums, squared_distances
 
 
 @requires(

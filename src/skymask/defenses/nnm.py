@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from skymask.contracts import judges, requires
-from skymask.defenses.mixture import Mixture
-from skymask.geometry import squared_distances
+from skymask.defenses.aggregation import Mixture
+from skymask.numerics.distances import squared_distances
 
 
 @requires(lambda n, f: n > f, "nnm needs n > f clients")

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from skymask import blocks
 from skymask.contracts import judges, requires
-from skymask.defenses.mixture import Mixture
-from skymask.geometry import clipping, midpoint_median
+from skymask.defenses.aggregation import Mixture, clipping
+from skymask.numerics import column_blocks
+from skymask.numerics.order_statistics import midpoint_median
 
 
 @requires(lambda radius: radius is None or radius > 0, "radius must be positive")
@@ -22,7 +22,7 @@ def norm_clip(updates: Tensor, *, radius: float | None = None) -> Mixture:
     >>> norm_clip(torch.tensor([[2.0], [-8.0]]), radius=4.0).mixing.tolist()
     [[1.0, 0.0], [0.0, 0.5]]
     """
-    lengths = blocks.squared_lengths(updates).sqrt()
+    lengths = column_blocks.squared_lengths(updates).sqrt()
     limit = midpoint_median(lengths) if radius is None else lengths.new_tensor(radius)
     everyone = torch.arange(len(updates), device=updates.device)
     return Mixture(clipping(lengths, limit).diag(), everyone)

@@ -3,11 +3,10 @@
 import torch
 from torch import Tensor
 
-from skymask import blocks
 from skymask.contracts import judges, requires
-from skymask.defenses.aggregation import Aggregation
-from skymask.defenses.clipping import clipped_mean
-from skymask.geometry import midpoint_median
+from skymask.defenses.aggregation import Aggregation, clipped_mean
+from skymask.numerics import column_blocks
+from skymask.numerics.order_statistics import midpoint_median
 
 
 @requires(lambda lower, upper: 0 <= lower <= upper, "it must hold that 0 ≤ lower ≤ upper")
@@ -38,7 +37,7 @@ def signguard(
     among the clients.  Raises ValueError for parameters out of range.
     Source: Xu et al., ICDCS 2022.
     """
-    lengths = blocks.squared_lengths(updates).sqrt()
+    lengths = column_blocks.squared_lengths(updates).sqrt()
     usual = midpoint_median(lengths)
     accepted = (lengths >= lower * usual) & (lengths <= upper * usual)
     d = updates.shape[1]

@@ -6,12 +6,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from skymask import masks, verdicts
 from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation, mean_of
-from skymask.defenses.memory import places, union, widened
-from skymask.geometry import binary_gram, coordinates_of
-from skymask.objective import FunctionalModel, Loss, Samples
+from skymask.defenses.client_state import places, union, widened
+from skymask.masks import decision, learning
+from skymask.models.functional import FunctionalModel, Loss
+from skymask.models.samples import Samples
+from skymask.numerics.distances import binary_gram
+from skymask.numerics.pca import coordinates_of
 
 
 @requires(lambda mask_lr: mask_lr > 0, "mask_lr must be positive")
@@ -48,8 +50,8 @@ def skymask(
     ``clusters=2`` always splits, as the released code does.  ``"auto"`` rejects, one after the
     other, copies of a mask; those away from the server, where two Gaussians gain enough in BIC over
     one and the evidence does not speak against it; and clients that did harm to the root data,
-    round for round (see :mod:`skymask.verdicts`).  Otherwise there is one cluster and everybody is
-    accepted.
+    round for round (see :mod:`skymask.masks.decision`).  Otherwise there is one cluster and
+    everybody is accepted.
     Identical masks are one cluster.  A server alone in its cluster keeps nobody.  A client whose
     own loss is not finite is rejected before; a server whose loss is not keeps nobody.
 
@@ -75,16 +77,16 @@ def skymask(
     scores = torch.zeros(len(updates), dtype=torch.float64, device=updates.device)
     if not bool(usable[-1]):
         return mean_of(updates, scores > 0.5, scores=scores, state=state)
-    binary = masks.binarise(theta, threshold)
+    binary = learning.binarise(theta, threshold)
     found, _ = coordinates_of(binary_gram(binary))
     accepted, averages = usable[:-1], None
     if clusters == "auto" and model is not None and root is not None:
-        now = verdicts.evidence(
+        now = decision.evidence(
             updates[accepted], server_update.to(updates), global_parameters, model, root
         )
         numbers = torch.arange(len(updates), device=updates.device) if clients is None else clients
         averages, state = _remembered(now, numbers[accepted], state or {})
-    posterior = verdicts.verdict(binary, averages, always_two=clusters == 2)
+    posterior = decision.verdict(binary, averages, always_two=clusters == 2)
     scores[accepted] = torch.from_numpy(posterior).to(updates.device)
     coordinates = found.new_full((rows, 2), float("nan"))
     coordinates[usable] = found
@@ -103,12 +105,12 @@ def _learn(moves: Tensor, loss: Loss, settings: dict[str, Any]) -> tuple[Tensor,
     """
     losses: list[float] = []
     usable = torch.ones(len(moves), dtype=torch.bool, device=moves.device)
-    theta = masks.learn(moves, loss, **settings, on_step=lambda _, value: losses.append(value))
+    theta = learning.learn(moves, loss, **settings, on_step=lambda _, value: losses.append(value))
     if not math.isfinite(losses[0]):
         models = (settings["origin"] + move for move in moves)
-        own = [masks.value_and_gradient(loss, model)[0] for model in models]
+        own = [learning.value_and_gradient(loss, model)[0] for model in models]
         usable = torch.tensor([math.isfinite(value) for value in own], device=moves.device)
-        theta = masks.learn(moves[usable], loss, **settings)
+        theta = learning.learn(moves[usable], loss, **settings)
     return usable, theta
 
 
@@ -121,8 +123,8 @@ def _remembered(
     sums = now.new_zeros(len(everybody), now.shape[1])
     weights = now.new_zeros(len(everybody))
     if known is not None:
-        sums = verdicts.MEMORY * widened(state["sums"], known, everybody)
-        weights = verdicts.MEMORY * widened(state["weights"], known, everybody)
+        sums = decision.MEMORY * widened(state["sums"], known, everybody)
+        weights = decision.MEMORY * widened(state["weights"], known, everybody)
     here = places(clients, everybody)
     sums[here] += now
     weights[here] += 1
@@ -135,7 +137,7 @@ def _remembered(
 
 def _descent(updates: Tensor, global_parameters: Tensor, loss: Loss) -> Tensor:
     """−∇loss(w), scaled to the median length of the updates."""
-    _, gradient = masks.value_and_gradient(loss, global_parameters)
+    _, gradient = learning.value_and_gradient(loss, global_parameters)
     length = gradient.norm()
     if length == 0:
         return torch.zeros_like(gradient)

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation
-from skymask.order_statistics import middle_mean
+from skymask.numerics.order_statistics import middle_mean
 
 
 @requires(lambda n, f: n > 2 * f, "trimmed_mean needs n > 2 f clients")

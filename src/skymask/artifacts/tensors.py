@@ -1,0 +1,139 @@
+"""Artifacts that are read as tensors: data sets, models, updates, remembered state.
+
+A matrix of parameters is one row per client with a column per layer, each a fixed-size list of
+float32, so that one layer can be read alone.  Bits survive the round trip.
+"""
+
+import json
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from skymask.artifacts.arrow import (
+    column,
+    fixed_lists,
+    from_fixed_bytes,
+    from_fixed_lists,
+    to_numpy,
+)
+from skymask.artifacts.parquet import RAW, ArtifactError, opened, read_table, write_table
+from skymask.artifacts.records import read_rows, wanted_columns, write_rows
+from skymask.models.flat_parameters import Layout
+
+State = dict[str, Tensor]
+
+
+def parameters_schema(layout: Layout, keys: Iterable[str] = ()) -> pa.Schema:
+    """The columns of a matrix of parameters: ``keys``, then a column per layer."""
+    of_keys = [pa.field(k, pa.bool_() if k == "malicious" else pa.int32()) for k in keys]
+    return pa.schema(
+        [
+            *of_keys,
+            *(
+                pa.field(
+                    name,
+                    pa.list_(pa.float32(), size),
+                    metadata={"shape": json.dumps(list(shape))},
+                )
+                for name, size, shape in zip(layout.names, layout.sizes, layout.shapes, strict=True)
+            ),
+        ]
+    )
+
+
+def parameters_table(layout: Layout, rows: Tensor, **keys: list[int] | list[bool]) -> pa.Table:
+    """``rows`` [n, d] as a table: key columns ``keys`` (round, client, …), then the layers."""
+    schema = parameters_schema(layout, keys)
+    columns = [column(values, schema.field(name).type) for name, values in keys.items()]
+    columns += [fixed_lists(piece.numpy()) for piece in layout.columns(rows.cpu()).values()]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def write_parameters(
+    path: Path, kind: str, spec: str, layout: Layout, rows: Tensor, **keys: list[int] | list[bool]
+) -> None:
+    """Write ``rows`` [n, d] with the key columns ``keys`` (round, client, …) before the layers."""
+    write_table(path, kind, spec, parameters_table(layout, rows, **keys), **RAW)
+
+
+def read_parameters(
+    path: Path, kind: str, spec: str, layout: Layout, layers: Collection[str] | None = None
+) -> Tensor:
+    """Read rows [n, d] back, or of some ``layers`` alone: [n, their sizes], in the model's order.
+
+    Only what is asked for is decoded.  Raises ArtifactError when the layers are not
+    those of ``layout``, KeyError when it has none of a name in ``layers``.
+    """
+    strange = sorted(set(layers or ()) - set(layout.names))
+    if strange:
+        raise KeyError(f"the model has no layer {strange[0]}: it has {', '.join(layout.names)}")
+    wanted = [name for name in layout.names if layers is None or name in layers]
+    with opened(path, kind, spec) as file:
+        _check_layers(path, file.schema_arrow, layout)
+        if not wanted:
+            return torch.empty(file.metadata.num_rows, 0)
+        table = file.read(wanted)
+    pieces = [from_fixed_lists(table[name]) for name in wanted]
+    return torch.from_numpy(np.concatenate(pieces, axis=1))
+
+
+def _check_layers(path: Path, schema: pa.Schema, layout: Layout) -> None:
+    """Raises ArtifactError when the layers are not those of ``layout``."""
+    for name, size in zip(layout.names, layout.sizes, strict=True):
+        if name not in schema.names or schema.field(name).type != pa.list_(pa.float32(), size):
+            raise ArtifactError(
+                f"{path} has no layer {name} of {size} float32: it belongs to another model. "
+                "Delete it and run snakemake again"
+            )
+    keys = {"round", "client", "malicious"}
+    extra = [name for name in schema.names if name not in {*layout.names, *keys}]
+    if extra:
+        raise ArtifactError(
+            f"{path} has the layers {', '.join(extra)} that the model lacks: it belongs to another "
+            "model. Delete it and run snakemake again"
+        )
+
+
+def write_state(path: Path, spec: str, state: State) -> None:
+    """Write what the attackers or the defense remember."""
+    rows = [
+        {
+            "name": name,
+            "dtype": str(tensor.dtype).removeprefix("torch."),
+            "shape": list(tensor.shape),
+            "data": tensor.detach().cpu().contiguous().numpy().tobytes(),
+        }
+        for name, tensor in sorted(state.items())
+    ]
+    write_rows(path, "state", spec, rows)
+
+
+def read_state(path: Path, spec: str) -> State:
+    """Read remembered tensors back, to the bit."""
+    state: State = {}
+    for row in read_rows(path, "state", spec).to_pylist():
+        values = np.frombuffer(row["data"], dtype=row["dtype"]).reshape(row["shape"])
+        state[row["name"]] = torch.from_numpy(values.copy())
+    return state
+
+
+def read_samples(path: Path, dataset: str) -> tuple[Tensor, Tensor, int]:
+    """Read samples: features [N, *shape] float32 divided by their scale, labels [N], classes.
+
+    Raises ArtifactError.
+    """
+    table = read_table(path, "samples", dataset)
+    with wanted_columns(path, "samples"):
+        marks = table.schema.metadata
+        shape = json.loads(marks[b"skymask.shape"])
+        held = table["features"]
+        of_bytes = pa.types.is_fixed_size_binary(held.type)
+        rows = from_fixed_bytes(held) if of_bytes else from_fixed_lists(held)
+        scale = float(marks[b"skymask.scale"])
+        features = torch.from_numpy(rows).float().div_(scale).view(-1, *shape)
+        labels = torch.from_numpy(to_numpy(table["label"]))
+        return features, labels, int(marks[b"skymask.classes"])

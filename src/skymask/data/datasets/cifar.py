@@ -1,0 +1,182 @@
+"""CIFAR-10 and CIFAR-100, from the archive or folder that torchvision knows, or its download."""
+
+import hashlib
+import io
+import pickle
+import tarfile
+import tempfile
+import zlib
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from skymask.contracts import describes
+from skymask.data.datasets.arrays import Arrays, DataError, check_size, not_found, unpacked
+
+SHAPE = (3, 32, 32)
+
+Part = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
+
+
+class _Known(Protocol):
+    """What torchvision's class knows: names, and each file with its MD5."""
+
+    base_folder: str
+    filename: str
+    url: str
+    tgz_md5: str
+    train_list: list[list[str]]
+    test_list: list[list[str]]
+
+
+@describes(shape=(3, 32, 32), classes=10, train=50000, test=10000)
+def cifar10(folders: list[Path]) -> Arrays:
+    """50,000 training and 10,000 test images of 32 × 32 pixels in colour, ten classes.
+
+    The first of ``folders`` that holds ``cifar-10-batches-py`` or ``cifar-10-python.tar.gz`` is
+    used; if none does, torchvision downloads the archive into the first folder.  Each file is
+    checked against its MD5 before it is read.  Raises DataError when the files are damaged or
+    cannot be had.  Source: Krizhevsky, 2009.
+    """
+    from skymask.data.datasets.vision import CIFAR10
+
+    return _load("CIFAR-10", CIFAR10, "labels", 10, folders)
+
+
+@describes(shape=(3, 32, 32), classes=100, train=50000, test=10000)
+def cifar100(folders: list[Path]) -> Arrays:
+    """50,000 training and 10,000 test images of 32 × 32 pixels in colour, a hundred classes.
+
+    As ``cifar10``, with ``cifar-100-python`` or ``cifar-100-python.tar.gz``; the labels are the
+    fine ones.
+    """
+    from skymask.data.datasets.vision import CIFAR100
+
+    return _load("CIFAR-100", CIFAR100, "fine_labels", 100, folders)
+
+
+def _load(name: str, known: _Known, key: str, classes: int, folders: list[Path]) -> Arrays:
+    """The data set; ``known`` is torchvision's class, with names and checksums."""
+    place = _find(known, folders) or _download(name, known, folders)
+    files = [file for file, _ in (*known.train_list, *known.test_list)]
+    contents = unpacked(place, files) if place.is_dir() else _from_archive(place, known, files)
+
+    def part(listed: list[list[str]]) -> Part:
+        pairs = []
+        for file, digest in listed:
+            label = f"{file} in {place}"
+            _check_digest(label, name, contents[file], digest)
+            pairs.append(_samples(label, contents[file], key, classes))
+        images, labels = zip(*pairs, strict=True)
+        return np.concatenate(images), np.concatenate(labels)
+
+    return Arrays(*part(known.train_list), *part(known.test_list), classes, 255.0)
+
+
+def _find(known: _Known, folders: list[Path]) -> Path | None:
+    for folder in folders:
+        if (folder / known.base_folder).is_dir():
+            return folder / known.base_folder
+        if (folder / known.filename).is_file():
+            return folder / known.filename
+    return None
+
+
+def _download(name: str, known: _Known, folders: list[Path]) -> Path:
+    """The archive, downloaded and checked whole before it appears in the first folder."""
+    from skymask.data.datasets.vision import download_url
+
+    target = folders[0] / known.filename
+    try:
+        folders[0].mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folders[0]) as unfinished:
+            download_url(known.url, unfinished, known.filename, known.tgz_md5)
+            (Path(unfinished) / known.filename).replace(target)
+    except (OSError, RuntimeError, HTTPException) as error:
+        way_out = f"Put {known.filename} (from {known.url}) or its folder {known.base_folder}"
+        raise not_found(name, folders, way_out, str(error) or repr(error)) from error
+    return target
+
+
+def _from_archive(place: Path, known: _Known, files: list[str]) -> dict[str, bytes]:
+    wanted = {f"{known.base_folder}/{file}": file for file in files}
+    contents = {}
+    try:
+        # as a stream: to go back in a compressed archive is to unpack it again
+        with tarfile.open(place, "r|*") as archive:
+            for member in archive:
+                file = wanted.get(member.name.removeprefix("./"))
+                held = archive.extractfile(member) if file and member.isfile() else None
+                if file and held:
+                    check_size(place, file, member.size)
+                    contents[file] = held.read()
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{place} cannot be unpacked ({error}): replace it") from error
+    missing = [file for file in files if file not in contents]
+    if missing:
+        raise DataError(
+            f"{place} lacks {', '.join(missing)} in {known.base_folder}: it is truncated or "
+            "another archive. Replace it"
+        )
+    return contents
+
+
+def _check_digest(label: str, name: str, content: bytes, wanted: str) -> None:
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if digest != wanted:
+        raise DataError(
+            f"{label} is not the file of {name}: it has the MD5 {digest}, not {wanted}. "
+            "Replace it, or take its folder out of the search path"
+        )
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Reads plain values and NumPy arrays, and calls nothing else that a file may name."""
+
+    ALLOWED = frozenset(
+        {
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "_reconstruct"),
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+            ("_codecs", "encode"),  # how Python 3 writes bytes for Python 2
+        }
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.ALLOWED:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which is no part of an array")
+        return super().find_class(module, name)
+
+
+def _samples(label: str, content: bytes, key: str, classes: int) -> Part:
+    """Images [N, 3, 32, 32] and labels [N] of one file, a pickle of Python 2."""
+    try:
+        batch = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
+        images, given = batch["data"], batch[key]
+    except (
+        pickle.UnpicklingError,
+        AttributeError,
+        EOFError,
+        ImportError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise DataError(f"{label} cannot be read ({error}): replace it") from error
+    width = int(np.prod(SHAPE))
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 2:
+        raise DataError(f"{label} holds no rows of bytes under 'data': replace it")
+    if images.shape[1] != width:
+        raise DataError(
+            f"{label} holds images of {images.shape[1]} bytes where {width} are needed: replace it"
+        )
+    labels = np.asarray(given)
+    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+        raise DataError(f"{label} has no integer under {key!r} for each of its images: replace it")
+    if labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
+        raise DataError(f"{label} has labels outside 0 … {classes - 1}: replace it")
+    return images.reshape(-1, *SHAPE), labels.astype(np.int64)

@@ -1,0 +1,77 @@
+"""Stage 2: the malicious clients replace their updates."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skymask.attacks import ATTACKS
+from skymask.attacks.coordinates import attacked_coordinates
+from skymask.contracts import call, own
+from skymask.federation.federation import Federation
+from skymask.models.samples import Samples
+from skymask.seeds import generator
+
+State = dict[str, Tensor]
+
+
+def attack(
+    federation: Federation,
+    updates: Tensor,
+    global_parameters: Tensor,
+    state: State,
+    round_: int,
+) -> tuple[Tensor, State]:
+    """Return the updates [n, d] that reach the server, and what the attackers remember.
+
+    Rows of honest clients are untouched, whatever the attack returns.
+    """
+    run, malicious = federation.experiment, federation.malicious
+    if run.attack.name not in ATTACKS or not bool(malicious.any()):
+        return updates, state
+    offers: dict[str, Callable[[], Any]] = {
+        "updates": updates.clone,
+        "malicious": malicious.clone,
+        "global_parameters": global_parameters.clone,
+        "classes": lambda: federation.classes,
+        "own_data": lambda: own_data(federation),
+        "model": lambda: federation.functional_model,
+        "state": lambda: dict(state),
+        "generator": lambda: generator(run.training_seed, "attack", round_),
+    }
+    function = ATTACKS[run.attack.name]
+    outcome = call(function, offers, own(function, run.attack.parameters))
+    attacked, state = outcome if isinstance(outcome, tuple) else (outcome, state)
+    if attacked.shape != updates.shape:
+        raise ValueError(
+            f"attack {run.attack.name} returned updates of shape {tuple(attacked.shape)}, "
+            f"not {tuple(updates.shape)}"
+        )
+    attacked = attacked.to(updates.dtype)
+    replaced = malicious[:, None] & _coordinates(federation, updates)
+    return torch.where(replaced, attacked, updates), state
+
+
+def _coordinates(federation: Federation, updates: Tensor) -> Tensor:
+    """The coordinates that the attack changes, bool [d] or [1]; the drawn ones stay for a run."""
+    run = federation.experiment
+    wanted = run.attack.parameters.get("coordinates")
+    if wanted is None:
+        return torch.ones(1, dtype=torch.bool, device=updates.device)
+    return attacked_coordinates(
+        updates,
+        federation.malicious,
+        federation.model.layout,
+        generator(run.training_seed, "attacked coordinates"),
+        **wanted,
+    )
+
+
+def own_data(federation: Federation) -> Samples:
+    """The honest samples of all malicious clients, in the clients' order."""
+    held = [federation.clients[i] for i in torch.nonzero(federation.malicious).flatten().tolist()]
+    return Samples(
+        torch.cat([samples.features for samples in held]),
+        torch.cat([samples.labels for samples in held]),
+    )

@@ -1,0 +1,40 @@
+"""Principal coordinates of a set of vectors."""
+
+import torch
+from torch import Tensor
+
+from skymask.numerics.distances import centred_gram
+
+
+def principal_coordinates(rows: Tensor, components: int = 2) -> tuple[Tensor, Tensor]:
+    """Principal component analysis of ``rows`` [n, d] through their n × n Gram matrix.
+
+    Returns the coordinates [n, components] and each component's share of the total variance
+    [components], float64.  An eigenvector's sign is free: the entry of largest magnitude is made
+    positive.  Components that do not exist (fewer rows, no variance) are zero.
+    """
+    return coordinates_of(centred_gram(rows), components)
+
+
+def coordinates_of(gram: Tensor, components: int = 2) -> tuple[Tensor, Tensor]:
+    """:func:`principal_coordinates` of the vectors whose Gram matrix [n, n] is given.
+
+    It is centred here, which changes nothing where it is already, but for an exact one costs
+    nothing but the last digits.
+    """
+    means = gram.mean(dim=0)
+    gram = gram - means[:, None] - means[None, :] + means.mean()
+    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
+    total = values.sum()
+    coordinates = torch.zeros(len(gram), components, dtype=torch.float64, device=gram.device)
+    shares = torch.zeros(components, dtype=torch.float64, device=gram.device)
+    for k in range(min(components, len(gram))):
+        # what is left of an eigenvalue that is zero in exact arithmetic is noise, not a direction
+        if values[k] <= 1e-12 * max(float(values[0]), 1e-300):
+            break
+        vector = vectors[:, k]
+        sign = torch.sign(vector[vector.abs().argmax()])
+        coordinates[:, k] = vector * sign * values[k].sqrt()
+        shares[k] = values[k] / total
+    return coordinates, shares

@@ -1,0 +1,68 @@
+"""Names of the tables and figures of a study."""
+
+import hashlib
+import json
+from dataclasses import asdict
+
+from skymask.reporting import published
+from skymask.study.grid import Cell, Study
+from skymask.study.registry import registry
+
+
+def backdoored(cell: Cell) -> bool:
+    """Whether the attack of a cell has a trigger, so that its success is measured."""
+    return cell.experiment.attack.name in registry("skymask.attacks", "TRIGGERS")
+
+
+def masked(cell: Cell) -> bool:
+    """Whether a cell learns masks."""
+    return cell.experiment.defense.name == "skymask"
+
+
+def tables(study: Study) -> list[str]:
+    """The names of the tables of a study: those that its defined cells fill."""
+    names = ["accuracy", "detection", "got_through", "runs"]
+    cells = [cell for cell in study.cells if cell.undefined is None]
+    names += ["attack_success"] if any(map(backdoored, cells)) else []
+    names += ["mask_layers"] if any(map(masked, cells)) else []
+    names += ["published"] if published.known(study) else []
+    return names + (["significance"] if _testable(cells) else [])
+
+
+def _testable(cells: list[Cell]) -> bool:
+    """Whether SkyMask and another defense, the oracle aside, have two pairs of seeds in common."""
+    ours: dict[tuple[str, str], dict[str, set[tuple[int, int]]]] = {}
+    others: dict[tuple[str, str], dict[str, set[tuple[int, int]]]] = {}
+    for cell in cells:
+        run = cell.experiment
+        if run.defense.name != "oracle":
+            party = (ours if masked(cell) else others).setdefault((cell.setting, cell.attack), {})
+            party.setdefault(cell.defense, set()).add((run.data_seed, run.training_seed))
+    return any(
+        len(mine & theirs) > 1
+        for place, variants in ours.items()
+        for mine in variants.values()
+        for theirs in others.get(place, {}).values()
+    )
+
+
+def figures(study: Study) -> list[str]:
+    """The names of the figures of a study: those that its defined cells fill."""
+    cells = [cell for cell in study.cells if cell.undefined is None]
+    names = ["accuracy_curves"]
+    grid = min(len({cell.defense for cell in cells}), len({cell.attack for cell in cells}))
+    names += ["heat_map"] if grid > 1 else []
+    varied = {axis for cell in cells for axis in cell.varied}
+    names += ["rates"] if len(varied) == 1 else []
+    names += ["triggered_samples"] if any(map(backdoored, cells)) else []
+    learned = ["mask_scatter", "mask_geometry", "mask_layers"]
+    return names + (learned if any(map(masked, cells)) else [])
+
+
+def digest(study: Study) -> str:
+    """Sixteen hexadecimal digits over what a study's tables and figures show."""
+    cells = [(asdict(cell), cell.experiment.run) for cell in study.cells]
+    beside = published.digest() if published.known(study) else None
+    values = [cells, study.final_evaluations, study.scatter_round, dict(study.reduced), beside]
+    shown = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(shown.encode()).hexdigest()[:16]

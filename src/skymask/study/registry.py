@@ -1,0 +1,173 @@
+"""The package's own source, read without importing it.
+
+The Snakefile must know, before any job and without loading torch, which methods exist, which
+parameters they take, what they demand, and which modules a stage rests on.  All of that stands in
+the source; this module reads it from the syntax trees.
+"""
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A keyword-only argument with a default.  ``kinds`` and ``choices`` are empty if unknown."""
+
+    name: str
+    default: Any
+    kinds: frozenset[str]
+    choices: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A condition over ``names``, and the sentence that holds where it is true."""
+
+    condition: Callable[..., bool]
+    names: tuple[str, ...]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a registry, as its source shows it."""
+
+    name: str
+    module: str
+    parameters: dict[str, Parameter]
+    asks: frozenset[str]
+    requirements: tuple[Requirement, ...]
+    facts: dict[str, Any]
+    summary: str
+    leaves: Requirement | None = None
+    """How many rows a pre-aggregator leaves; its condition returns that number."""
+
+
+def path_of(module: str) -> Path | None:
+    """The file of a module of this package, if there is one."""
+    place = ROOT.joinpath(*module.split(".")[1:])
+    for path in (place.with_suffix(".py"), place / "__init__.py"):
+        if module.split(".")[0] == "skymask" and path.is_file():
+            return path
+    return None
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    """The syntax tree of a module.  Raises KeyError when the package has none of that name."""
+    path = path_of(module)
+    if path is None:
+        raise KeyError(module)
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+@cache
+def registry(module: str, variable: str) -> dict[str, Entry]:
+    """Read a registry: the dict literal ``variable`` of ``module`` and the functions it names."""
+    origin = {
+        alias.asname or alias.name: (node.module, alias.name)
+        for node in tree(module).body
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+    entries = {}
+    for name, value in _dict_literal(module, variable):
+        home, function = origin.get(value, (module, value))
+        entries[name] = entry(name, home, function)
+    return entries
+
+
+def _dict_literal(module: str, variable: str) -> list[tuple[str, str]]:
+    for node in tree(module).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        named = any(isinstance(t, ast.Name) and t.id == variable for t in targets)
+        value = getattr(node, "value", None)
+        if named and isinstance(value, ast.Dict):
+            pairs = []
+            for key, item in zip(value.keys, value.values, strict=True):
+                if not (isinstance(key, ast.Constant) and isinstance(item, ast.Name)):
+                    raise ValueError(
+                        f"{path_of(module)}, line {value.lineno}: write every entry of {variable} "
+                        'as "name": function, with the function imported or defined by name'
+                    )
+                pairs.append((str(key.value), item.id))
+            return pairs
+    raise KeyError(f"{module} holds no dict literal {variable}")
+
+
+@cache
+def entry(name: str, module: str, function: str) -> Entry:
+    """What the source of ``function`` in ``module`` says of it, under the name ``name``."""
+    for node in tree(module).body:
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            break
+    else:
+        raise KeyError(f"{module} defines no function {function}")
+    arguments = node.args
+    keywords = list(zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True))
+    parameters = {a.arg: _parameter(a, default) for a, default in keywords if default is not None}
+    asks = [*arguments.posonlyargs, *arguments.args, *(a for a, d in keywords if d is None)]
+    requirements, facts, leaves = _decorations(node)
+    docstring = ast.get_docstring(node) or ""
+    return Entry(
+        name,
+        module,
+        parameters,
+        frozenset(a.arg for a in asks),
+        tuple(requirements),
+        facts,
+        docstring.split("\n\n")[0].replace("\n", " "),
+        leaves,
+    )
+
+
+def _decorations(
+    node: ast.FunctionDef,
+) -> tuple[list[Requirement], dict[str, Any], Requirement | None]:
+    """The ``requires``, ``describes`` and ``leaves`` of a function."""
+    requirements, facts, leaves = [], {}, None
+    for decorator in node.decorator_list:
+        if not (isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Name)):
+            continue
+        if decorator.func.id == "requires" and isinstance(decorator.args[0], ast.Lambda):
+            sentence = ast.literal_eval(decorator.args[1])
+            requirements.append(_condition(decorator.args[0], sentence))
+        elif decorator.func.id == "leaves" and isinstance(decorator.args[0], ast.Lambda):
+            leaves = _condition(decorator.args[0], "rows left")
+        elif decorator.func.id == "describes":
+            facts = {k.arg: ast.literal_eval(k.value) for k in decorator.keywords if k.arg}
+    return requirements, facts, leaves
+
+
+def _condition(code: ast.Lambda, sentence: str) -> Requirement:
+    function = eval(compile(ast.Expression(code), "<requires>", "eval"))
+    return Requirement(function, tuple(argument.arg for argument in code.args.args), sentence)
+
+
+def _parameter(argument: ast.arg, default: ast.expr) -> Parameter:
+    kinds: set[str] = set()
+    choices: list[Any] = []
+
+    def read(node: ast.expr | None) -> None:
+        if isinstance(node, ast.BinOp):
+            read(node.left)
+            read(node.right)
+        elif isinstance(node, ast.Name):
+            kinds.add(node.id)
+        elif isinstance(node, ast.Constant) and node.value is None:
+            kinds.add("None")
+        elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
+            if node.value.id == "Literal":
+                values = ast.literal_eval(node.slice)
+                choices.extend(values if isinstance(values, tuple) else [values])
+            else:
+                kinds.add(node.value.id)
+
+    read(argument.annotation)
+    return Parameter(argument.arg, ast.literal_eval(default), frozenset(kinds), tuple(choices))

@@ -1,0 +1,134 @@
+"""Work in a thread beside the caller: in order, bounded, and never silently lost."""
+
+import threading
+import time
+
+import pytest
+
+from skymask.federation.background import background
+
+
+def test_work_is_done_in_order_and_all_of_it_before_the_block_ends():
+    done = []
+    with background(done.append) as hand_over:
+        for item in range(20):
+            hand_over(item)
+    assert done == [*range(20)]
+
+
+def test_it_runs_beside_the_caller_in_one_thread():
+    threads = []
+    with background(lambda item: threads.append(threading.current_thread())) as hand_over:
+        hand_over(1)
+        hand_over(2)
+    assert len(set(threads)) == 1
+    assert threads[0] is not threading.current_thread()
+    assert not threads[0].is_alive()
+
+
+@pytest.mark.parametrize("held", [1, 2, 3])
+def test_no_more_than_so_many_items_are_held(held):
+    gate, accepted, handed = threading.Semaphore(0), [], threading.Semaphore(0)
+
+    def producer():
+        with background(lambda item: gate.acquire(), held=held) as hand_over:
+            for item in range(6):
+                hand_over(item)
+                accepted.append(item)
+                handed.release()
+
+    thread = threading.Thread(target=producer, daemon=True)
+    thread.start()
+    for _ in range(held):
+        assert handed.acquire(timeout=10)
+    # nothing is done yet: the next one waits, however long
+    assert not handed.acquire(timeout=0.2)
+    for done in range(1, 7):
+        gate.release()
+        if held + done <= 6:
+            assert handed.acquire(timeout=10)
+            assert not handed.acquire(timeout=0.05)
+    thread.join(timeout=10)
+    assert accepted == [*range(6)]
+
+
+def test_an_item_is_let_go_when_its_work_is_done():
+    class Item:
+        alive = 0
+
+        def __init__(self):
+            Item.alive += 1
+
+        def __del__(self):
+            Item.alive -= 1
+
+    seen, gate = [], threading.Semaphore(0)
+
+    def work(item):
+        gate.acquire()
+        seen.append(Item.alive)
+
+    with background(work, held=2) as hand_over:
+        for _ in range(5):
+            gate.release()
+            hand_over(Item())
+        # the last one too, while the thread waits for more
+        deadline = time.monotonic() + 10
+        while Item.alive and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert Item.alive == 0
+    # two in its hands, and the one about to be handed over
+    assert len(seen) == 5
+    assert max(seen) <= 3
+
+
+def fail_at(place, done):
+    def work(item):
+        if item == place:
+            raise OSError("no space left on device")
+        done.append(item)
+
+    return work
+
+
+def test_an_error_is_raised_at_the_end_of_the_block():
+    done = []
+    with pytest.raises(OSError, match="no space left"), background(fail_at(1, done)) as hand_over:
+        hand_over(1)
+    assert done == []
+
+
+def test_an_error_ends_the_caller_at_a_later_hand_over_and_the_rest_is_dropped():
+    done, handed = [], []
+
+    def body():
+        with background(fail_at(2, done), held=1) as hand_over:
+            for item in range(10):
+                hand_over(item)
+                handed.append(item)
+
+    with pytest.raises(OSError, match="no space left"):
+        body()
+    assert done == [0, 1]
+    assert handed == [0, 1, 2]
+
+
+def test_a_caller_that_fails_drops_what_waits_and_keeps_its_own_error():
+    gate, begun, done = threading.Semaphore(0), threading.Event(), []
+
+    def work(item):
+        begun.set()
+        gate.acquire()
+        done.append(item)
+
+    def body():
+        with background(work, held=2) as hand_over:
+            hand_over(1)
+            hand_over(2)
+            assert begun.wait(timeout=20)
+            threading.Timer(0.1, gate.release, [5]).start()
+            raise KeyError("the caller's")
+
+    with pytest.raises(KeyError, match="the caller's"):
+        body()
+    assert done == [1]

@@ -1,0 +1,194 @@
+"""Which jobs in SLURM's queue are a working directory's, by a squeue that says what it is told."""
+
+import os
+import sys
+
+import pytest
+
+from skymask import cli
+from skymask.jobs import resume
+from skymask.jobs import slurm as jobs_slurm
+from skymask.jobs.slurm import SlurmError, SlurmJob
+
+NAME = "skymask_f297c325-8aeb-401b-8bf9-22da05a450e9"
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """A folder of programs; ``slurm(name, text)`` writes one."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}/usr/bin{os.pathsep}/bin")
+
+    def write(name, script):
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    write.here = here
+    return write
+
+
+def queue(slurm, *rows):
+    slurm("squeue", "\n".join(["cat <<'END'", *rows, "END"]))
+
+
+def test_only_this_folders_jobs_of_snakemake_are_found(slurm, tmp_path):
+    here = slurm.here
+    (tmp_path / "link").symlink_to(here)
+    queue(
+        slurm,
+        f"1|PENDING|{NAME}|{here}",
+        f"2|RUNNING|{NAME}|{here}2",
+        f"3|RUNNING|interactive|{here}",
+        f"4|RUNNING|{NAME.removeprefix('skymask_')}|{tmp_path / 'link'}",
+        f"5|COMPLETING|a_b-c_{NAME}|{here}/",
+        f"6|RUNNING|{NAME}1|{here}",
+        f"7|RUNNING|{NAME}|{tmp_path}",
+        "slurm_load_jobs is slow today",
+    )
+    assert jobs_slurm.of_folder(here) == [
+        SlurmJob(1, "PENDING"),
+        SlurmJob(4, "RUNNING"),
+        SlurmJob(5, "COMPLETING"),
+    ]
+
+
+def test_the_queue_is_asked_for_this_users_jobs(slurm):
+    slurm("squeue", 'echo "$@" > asked')
+    assert jobs_slurm.of_folder(slurm.here) == []
+    assert f"--user={os.getuid()}" in (slurm.here / "asked").read_text().split()
+
+
+def test_a_folder_may_have_any_name(slurm, tmp_path):
+    odd = tmp_path / "a|b c"
+    odd.mkdir()
+    queue(slurm, f"1|PENDING|{NAME}|{odd}")
+    assert jobs_slurm.of_folder(odd) == [SlurmJob(1, "PENDING")]
+
+
+def test_no_answer_is_said(slurm):
+    slurm("squeue", "echo 'Unable to contact\nslurm controller' >&2; exit 1")
+    with pytest.raises(SlurmError, match="squeue failed, Unable to contact slurm controller: ask"):
+        jobs_slurm.of_folder(slurm.here)
+    slurm("squeue", "exec sleep 20")
+    with pytest.raises(SlurmError, match=r"no answer in 0\.2 s"):
+        jobs_slurm.of_folder(slurm.here, 0.2)
+
+
+def test_jobs_that_have_ended_meanwhile_are_no_error(slurm):
+    slurm("scancel", 'echo "$@" >> asked; echo "error: Invalid job id specified" >&2; exit 1')
+    jobs_slurm.cancel(SlurmJob(number, "RUNNING") for number in range(jobs_slurm.AT_ONCE + 1))
+    calls = (slurm.here / "asked").read_text().splitlines()
+    assert [len(call.split()) for call in calls] == [jobs_slurm.AT_ONCE, 1]
+    slurm("scancel", 'echo "error: Access/permission denied" >&2; exit 1')
+    with pytest.raises(SlurmError, match="permission denied"):
+        jobs_slurm.cancel([SlurmJob(1, "RUNNING")])
+
+
+def test_a_call_starts_where_there_is_no_slurm_or_no_job(slurm, monkeypatch):
+    queue(slurm)
+    assert resume.refusal(True, []) is None
+    monkeypatch.setenv("PATH", str(slurm.here))
+    assert resume.refusal(True, []) is None
+
+
+def test_a_call_is_refused_while_there_are_orphans_with_slurm_or_without(slurm):
+    queue(slurm, f"1|PENDING|{NAME}|{slurm.here}", f"2|RUNNING|{NAME}|{slurm.here}")
+    for needed in (True, False):
+        said = resume.refusal(needed, ["--profile", "x"])
+        assert "2 SLURM jobs (1 pending, 1 running) of this folder" in said
+        assert "skymask resume --profile x\n" in said
+        assert "skymask resume --adopt --profile x" in said
+
+
+def test_a_call_without_slurm_does_not_need_its_answer(slurm):
+    slurm("squeue", "echo down >&2; exit 1")
+    assert resume.refusal(False, []) is None
+    assert "Nothing was started: squeue failed, down" in resume.refusal(True, [])
+
+
+@pytest.mark.parametrize("adopt", [False, True])
+def test_orphans_go_before_the_lock(slurm, monkeypatch, adopt):
+    monkeypatch.setitem(resume.EVERY, "cancel", 0)
+    monkeypatch.setitem(resume.EVERY, "adopt", 0)
+    locks = slurm.here / ".snakemake" / "locks"
+    locks.mkdir(parents=True)
+    (locks / "0.input.lock").touch()
+    row = f"7|RUNNING|{NAME}|{slurm.here}"
+    # there three times; and SLURM is away once
+    slurm(
+        "squeue",
+        f"ls .snakemake/locks >> looked; echo >> asked; n=$(wc -l < asked)\n"
+        f'[ "$n" = 2 ] && exit 1; [ "$n" -le 3 ] && echo "{row}"; exit 0',
+    )
+    slurm("scancel", 'echo "$@" >> cancelled')
+    said = []
+    resume.clear(adopt, said.append)
+    assert (slurm.here / "looked").read_text().split() == ["0.input.lock"] * 4
+    assert not list(locks.iterdir())
+    assert (slurm.here / "cancelled").exists() != adopt
+    done = "Waiting for" if adopt else "Cancelled"
+    assert said[0].startswith(f"{done} 1 SLURM job (1 running) that a killed Snakemake left")
+    assert said[-2:] == ["None is left.", "The folder is unlocked."]
+
+
+def test_nothing_is_touched_where_slurm_does_not_answer(slurm):
+    (slurm.here / ".snakemake" / "locks").mkdir(parents=True)
+    lock = slurm.here / ".snakemake" / "locks" / "0.input.lock"
+    lock.touch()
+    slurm("squeue", "exit 1")
+    with pytest.raises(SlurmError):
+        resume.clear(False, print)
+    assert lock.exists()
+
+
+def test_the_command_hands_all_the_rest_to_snakemake(slurm, monkeypatch, capsys):
+    queue(slurm)
+    (slurm.here / ".snakemake").mkdir()
+    became = []
+    monkeypatch.setattr(os, "execv", lambda *command: became.append(command))
+    rest = ["tables", "--profile", "profiles/slurm", "--ad", "--config", "rounds=10", "-n"]
+    assert cli.main(["resume", "--adopt", *rest]) == 0
+    expected = [sys.executable, "-m", "snakemake", *rest, "--rerun-incomplete"]
+    assert became == [(sys.executable, expected)]
+    said = "No SLURM job of this folder is queued or running.\nThe folder was not locked.\n"
+    assert capsys.readouterr().out == said
+
+
+def test_the_command_starts_nothing_while_slurm_does_not_answer(slurm, monkeypatch, capsys):
+    (slurm.here / ".snakemake").mkdir()
+    slurm("squeue", "echo down >&2; exit 1")
+    monkeypatch.setattr(os, "execv", lambda *command: pytest.fail("started"))
+    assert cli.main(["resume"]) == 1
+    assert "squeue failed, down: ask again" in capsys.readouterr().err
+    monkeypatch.chdir("/")
+    assert cli.main(["resume"]) == 1
+    assert "no Snakemake has run here" in capsys.readouterr().err
+
+
+def test_other_commands_take_no_unknown_argument(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["status", "--adopt"])
+    assert "unrecognized arguments: --adopt" in capsys.readouterr().err
+
+
+def test_results_of_an_older_code_are_told_by_their_time(tmp_path, monkeypatch):
+    package = tmp_path / "package"
+    package.mkdir()
+    module, output, times = package / "a.py", tmp_path / "model", tmp_path / "times.tsv"
+    times.write_text("s\th:m:s\n100.5\t0:01:40\n")
+    for path in (module, output):
+        path.touch()
+    monkeypatch.setattr(resume, "__file__", str(module))
+    os.utime(output, (10_000, 10_000))
+    for changed, same in ((9_800, True), (9_890, False), (10_001, False)):
+        os.utime(module, (changed, changed))
+        assert resume.made_by_this_code(output, times) == same
+    os.utime(module, (0, 0))
+    assert resume.made_by_this_code(output, times)
+    assert not resume.made_by_this_code(tmp_path / "none", times)
+    times.write_text("")
+    assert not resume.made_by_this_code(output, times)

@@ -1,0 +1,77 @@
+"""Work on blocks of columns against the same on the whole matrix."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from skymask.federation.defend import FEW, mixed
+from skymask.numerics import column_blocks
+
+WIDTHS = [1, 10, column_blocks.COLUMNS["cpu"], 3 * column_blocks.COLUMNS["cpu"] + 7]
+
+
+def matrix(count, width, dtype=torch.float32):
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(0)).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_lengths_are_those_of_the_whole_rows(width, dtype):
+    rows = matrix(5, width, dtype)
+    before, origin = rows.clone(), rows[2] + 1
+    exact = rows.double()
+    assert_close(column_blocks.squared_lengths(rows), exact.square().sum(dim=1), rtol=1e-12, atol=0)
+    expected = (exact - origin.double()).square().sum(dim=1)
+    assert_close(column_blocks.squared_lengths(rows, origin), expected, rtol=1e-12, atol=0)
+    assert rows.equal(before)
+
+
+def test_lengths_beyond_float32_are_right():
+    rows = torch.tensor([[1e38, 1e38], [1e-38, 0.0]])
+    expected = rows.double().square().sum(dim=1)
+    assert_close(column_blocks.squared_lengths(rows), expected, rtol=1e-12, atol=0)
+
+
+def test_lengths_without_the_compiler(monkeypatch):
+    rows = matrix(5, 9000)
+    found = column_blocks.squared_lengths(rows)
+    monkeypatch.setattr(column_blocks, "installed", lambda _: False)
+    assert_close(column_blocks.squared_lengths(rows), found, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("chosen", [[0], [1, 4], [0, 1, 2, 4], [0, 1, 2, 3, 4]])
+def test_means_are_of_those_that_are_chosen(chosen):
+    rows = matrix(5, 300)
+    flags = torch.zeros(5, dtype=torch.bool)
+    flags[chosen] = True
+    assert_close(column_blocks.mean(rows, flags), rows[chosen].mean(dim=0))
+    assert_close(column_blocks.mean(rows), rows.mean(dim=0))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_totals_and_weighted_sums_go_over_all_blocks(width):
+    rows = matrix(4, width)
+    found = column_blocks.total(
+        width, rows.device, lambda block: rows[:, block].double().sum(dim=1)
+    )
+    assert_close(found, rows.double().sum(dim=1))
+    weights = matrix(3, 4)
+    assert_close(column_blocks.weighted_sum(weights, rows), weights @ rows, rtol=1e-5, atol=1e-5)
+    assert_close(
+        column_blocks.weighted_sum(weights[0], rows), weights[0] @ rows, rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, FEW, FEW + 1])
+def test_mixtures_of_few_or_many_are_the_product(most):
+    rows = matrix(7, 5000)
+    mixing = torch.zeros(5, 7, dtype=torch.float64)
+    for row in range(5):
+        mixing[row, torch.arange(row, row + most) % 7] = torch.arange(1.0, most + 1).double()
+    expected = (mixing @ rows.double()).float()
+    assert_close(mixed(mixing, rows), expected, rtol=1e-5, atol=1e-6)
+    square = torch.zeros(7, 7, dtype=torch.float64)
+    square[:5] = mixing
+    assert_close(mixed(square, rows)[:5], expected, rtol=1e-5, atol=1e-6)
+    factors = torch.arange(7.0).double()
+    assert_close(mixed(factors.diag(), rows), rows * factors.float()[:, None])

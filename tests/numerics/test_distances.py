@@ -1,0 +1,115 @@
+"""Distances, cosines and principal coordinates against scipy and scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.testing import assert_allclose
+from scipy.spatial.distance import cdist
+from sklearn.decomposition import PCA
+
+from skymask.numerics.distances import centred_gram, cosine_similarities, squared_distances
+from skymask.numerics.pca import principal_coordinates
+
+shapes = st.tuples(st.integers(1, 9), st.integers(1, 12))
+matrices = hnp.arrays(np.float64, shapes, elements=st.floats(-1e3, 1e3, allow_subnormal=False))
+
+
+def normal(n, d, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, d))
+
+
+@given(rows=matrices)
+def test_squared_distances_are_those_of_scipy(rows):
+    found = squared_distances(torch.from_numpy(rows)).numpy()
+    assert_allclose(found, cdist(rows, rows, "sqeuclidean"), rtol=1e-9, atol=1e-7)
+    assert (found >= 0).all()
+    assert (found == found.T).all()
+    assert (found.diagonal() == 0).all()
+
+
+def test_distances_of_close_rows_far_from_the_origin_keep_their_digits():
+    rows = normal(6, 50) + 1e6
+    found = squared_distances(torch.from_numpy(rows)).numpy()
+    assert_allclose(found, cdist(rows, rows, "sqeuclidean"), rtol=1e-9)
+
+
+def test_float32_rows_are_measured_to_their_digits_and_close_ones_in_float64():
+    rows = torch.from_numpy(normal(5, 20)).float()
+    for result in (squared_distances(rows), centred_gram(rows), cosine_similarities(rows, rows[0])):
+        assert result.dtype == torch.float64
+    expected = cdist(rows.numpy(), rows.numpy(), "sqeuclidean")
+    assert_allclose(squared_distances(rows).numpy(), expected, rtol=1e-6)
+    # each with a near copy, whose distance is below what float32 knows of the others
+    rows = torch.cat([rows, rows * (1 + 1e-5)])
+    expected = cdist(rows.numpy(), rows.numpy(), "sqeuclidean")
+    found = squared_distances(rows).numpy()
+    assert_allclose(found, expected, rtol=1e-4)
+    assert 0 < found.diagonal(5).max() < 1e-8
+
+
+def test_rows_of_one_magnitude_are_measured_as_well():
+    # every product is of one size, so that roundings do not average out
+    signs = torch.sign(torch.from_numpy(normal(1, 60_000))).float()
+    rows = torch.tensor([0.0, 0.1, 0.13, 0.117, 0.3])[:, None] * signs
+    expected = cdist(rows.numpy(), rows.numpy(), "sqeuclidean")
+    assert_allclose(squared_distances(rows).numpy(), expected, rtol=1e-4)
+
+
+def test_cosines_are_those_of_scipy():
+    rows = normal(7, 30)
+    found = cosine_similarities(torch.from_numpy(rows), torch.from_numpy(rows[3]))
+    assert_allclose(found.numpy(), 1 - cdist(rows, rows[3:4], "cosine")[:, 0], atol=1e-12)
+    assert_allclose(found[3], 1.0)
+
+
+def test_cosine_with_a_zero_vector_is_zero():
+    rows = torch.tensor([[0.0, 0.0], [1.0, 2.0]])
+    assert cosine_similarities(rows, torch.ones(2))[0] == 0
+    assert cosine_similarities(rows, torch.zeros(2)).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-6, 1e6, 1e30])
+def test_cosine_does_not_depend_on_lengths(scale):
+    rows = torch.from_numpy(normal(4, 9))
+    expected = cosine_similarities(rows, rows[0])
+    assert_allclose(cosine_similarities(scale * rows, rows[0]), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("n", "d"), [(3, 2), (10, 5), (6, 200), (40, 7)])
+def test_principal_coordinates_are_those_of_scikit_learn(n, d):
+    rows = normal(n, d) * np.linspace(1, 3, d)
+    coordinates, shares = principal_coordinates(torch.from_numpy(rows))
+    pca = PCA(2, svd_solver="full").fit(rows)
+    expected = pca.transform(rows)
+    signs = np.sign((expected * coordinates.numpy()).sum(axis=0))
+    assert_allclose(coordinates.numpy(), expected * signs, atol=1e-9)
+    assert_allclose(shares.numpy(), pca.explained_variance_ratio_, rtol=1e-9)
+
+
+def test_binary_rows_have_the_same_coordinates_in_either_precision():
+    rows = torch.from_numpy(normal(9, 500) > 0)
+    single, double = (principal_coordinates(rows.to(t))[0] for t in (torch.float32, torch.float64))
+    assert_allclose(single, double, atol=1e-12)
+
+
+def test_the_largest_coordinate_of_each_component_is_positive():
+    for seed in range(5):
+        coordinates, _ = principal_coordinates(torch.from_numpy(normal(8, 30, seed)))
+        for column in coordinates.T:
+            assert column[column.abs().argmax()] > 0
+
+
+def test_components_that_do_not_exist_are_zero():
+    line = torch.outer(torch.tensor([0.0, 1.0, 5.0]), torch.tensor([3.0, 4.0]))
+    coordinates, shares = principal_coordinates(line)
+    assert coordinates[:, 1].tolist() == [0.0, 0.0, 0.0]
+    assert shares.tolist() == [1.0, 0.0]
+    assert_allclose(coordinates[:, 0].numpy(), [-10.0, -5.0, 15.0])
+    for same in (torch.ones(4, 6), torch.ones(1, 6)):
+        coordinates, shares = principal_coordinates(same)
+        assert coordinates.shape == (len(same), 2)
+        assert coordinates.eq(0).all()
+        assert shares.tolist() == [0.0, 0.0]

@@ -1,0 +1,104 @@
+"""The benchmarks: their baselines do the same work as the package, and their table is honest."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from skymask.masks import learning
+from skymask.models import architectures
+from skymask.models.flat_parameters import Layout
+from skymask.models.functional import root_loss
+from skymask.models.samples import Samples
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield
+    for name in [path.stem for path in BENCHMARKS.glob("*.py")]:
+        sys.modules.pop(name, None)
+
+
+def test_the_baseline_of_mask_learning_learns_the_same_masks():
+    from peers import autograd_masks
+
+    source = torch.Generator().manual_seed(0)
+    module = architectures.build("small_cnn", (1, 8, 8), 10, 0).double()
+    features = torch.rand(20, 1, 8, 8, generator=source, dtype=torch.float64)
+    loss = root_loss(module, Samples(features, torch.randint(0, 10, (20,), generator=source)))
+    layout = Layout.of(module)
+    start = layout.flatten(dict(module.named_parameters())).detach()
+    noise = torch.randn(4, layout.dimension, generator=source, dtype=torch.float64)
+    rows = start + 0.1 * noise
+    theta = autograd_masks(rows, list(layout.shapes), loss, 1e7, 1e-7, 5)
+    flat = torch.stack([torch.cat([layer.flatten() for layer in model]) for model in theta])
+    ours = learning.learn(rows, loss, steps=5, tolerance=-1.0)
+    assert (ours - 1).abs().max() > 1
+    assert_close(flat.detach(), ours, rtol=0, atol=1e-6)
+
+
+def test_the_baseline_of_training_takes_the_same_steps():
+    from peers import DataLoaderLoop, paper_cnn
+
+    from skymask.federation.local_training import LocalTraining, train_clients
+    from skymask.models.flat_parameters import ResidentModel
+
+    source = torch.Generator().manual_seed(0)
+    # one batch a client, so that the order of the samples does not matter
+    held = [
+        Samples(torch.rand(16, 1, 28, 28, generator=source), torch.arange(16) % 10)
+        for _ in range(2)
+    ]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # a drawn start may sit on a kink of the loss, where one bit decides
+        net = paper_cnn()
+    model = ResidentModel(architectures.build("cnn", (1, 28, 28), 10, 0))
+    start = torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
+    ours = train_clients(
+        model, start, held, LocalTraining(1, 16, 0.5, 1e-2), lambda _: torch.Generator()
+    )
+    theirs = DataLoaderLoop(net, held, 16, 0.5, 1e-2)()
+    flat = torch.stack([torch.cat([layer.flatten() for layer in update]) for update in theirs])
+    assert ours.norm() > 0.1
+    assert_close(ours, flat, rtol=1e-3, atol=1e-5)
+
+
+def test_ratios_are_of_the_same_turn_and_the_first_turn_does_not_count(monkeypatch):
+    import measure
+
+    times = iter([100, 1, 8, 2, 6, 6, 20, 4])
+    monkeypatch.setattr(measure, "_timed", lambda work, device: float(next(times)))
+    case = measure.Case("a", "b", lambda: {"old": list, "skymask": list}, target=3.0, repeats=3)
+    old, ours = measure.measure(case, "cpu")
+    assert (old["seconds_min"], old["seconds_median"], old["seconds_max"]) == (6, 8, 20)
+    assert (ours["ratio_min"], ours["ratio_median"], ours["ratio_max"]) == (1, 4, 5)
+    assert (old["target"], ours["target"]) == (None, 3.0)
+    lines = "\n".join(measure.in_markdown([old, ours], {"processor": "x"}))
+    assert "| b | cpu | skymask | 4000 | 4 (1 – 5) | ≥ 3 |  |" in lines
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_its_rows_say_that_nothing_was_measured():
+    import measure
+
+    def never():
+        raise AssertionError("nothing may be built")
+
+    (row,) = measure.measure(measure.Case("a", "b", never, target=30.0), "cuda")
+    assert row["seconds_median"] is None
+    assert row["note"] == "not measured: no GPU here"
+    assert "not measured" in "\n".join(measure.in_markdown([row], {}))
+
+
+def test_large_networks_have_the_size_of_the_published_ones():
+    import networks
+
+    for name, size in (("resnet20", 272_474), ("resnet18", 11_173_962)):
+        module = getattr(networks, name)((3, 32, 32), 10)
+        assert Layout.of(module).dimension == size
+        assert module(torch.rand(2, 3, 32, 32)).shape == (2, 10)

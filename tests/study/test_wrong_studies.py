@@ -1,0 +1,109 @@
+"""Malformed study files are refused whole: every mistake at once, each with a way out.
+
+Each file of ``wrong_studies`` begins with what its message must say (``# expect: FRAGMENT``) and
+how many mistakes it must list (``# mistakes: N``).
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from skymask.study import load
+from skymask.study.grid import StudyError
+
+REPOSITORY = Path(__file__).parents[2]
+FILES = sorted((REPOSITORY / "tests" / "study" / "wrong_studies").glob("*.yaml"))
+
+KNOWN: dict[str, str] = {}
+
+
+def marks(path, name):
+    return re.findall(rf"^# {name}: (.*\S)\s*$", path.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def message(path):
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    with pytest.raises(StudyError) as caught:
+        load.read_study(config, REPOSITORY, path.name)
+    return caught.value
+
+
+def cases():
+    for path in FILES:
+        known = KNOWN.get(path.stem)
+        mark = [pytest.mark.xfail(reason=known, strict=True)] if known else []
+        yield pytest.param(path, id=path.stem, marks=mark)
+
+
+@pytest.mark.parametrize("path", list(cases()))
+def test_a_malformed_study_is_refused_with_every_mistake(path):
+    error = message(path)
+    text = str(error)
+    for fragment in marks(path, "expect"):
+        assert fragment in text
+    assert text.startswith(f"{path.name}: ")
+    assert text.splitlines()[1:] == [f"  - {problem}" for problem in error.problems]
+    assert [str(len(error.problems))] == marks(path, "mistakes")
+
+
+def test_the_malformed_studies_are_many_and_say_what_they_expect():
+    assert len(FILES) >= 25
+    assert all(marks(path, "expect") and len(marks(path, "mistakes")) == 1 for path in FILES)
+    assert set(KNOWN) <= {path.stem for path in FILES}
+
+
+def test_the_base_of_the_malformed_studies_is_valid():
+    # what is refused in the others is their one change, not something they all share
+    path = REPOSITORY / "tests" / "study" / "wrong_studies" / "unknown_key.yaml"
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    del config["lokal_lr"]
+    assert len(load.read_study(config, REPOSITORY).runs) == 4
+
+
+def test_mistakes_are_counted():
+    one = message(REPOSITORY / "tests" / "study" / "wrong_studies" / "unknown_key.yaml")
+    many = message(REPOSITORY / "tests" / "study" / "wrong_studies" / "many_mistakes.yaml")
+    assert str(one).startswith("unknown_key.yaml: a mistake, nothing was started\n")
+    assert str(many).startswith("many_mistakes.yaml: 9 mistakes, nothing was started\n")
+    assert len(many.problems) == len(set(many.problems)) == 9
+
+
+def test_a_mistake_shared_by_many_cells_is_said_once():
+    error = message(
+        REPOSITORY / "tests" / "study" / "wrong_studies" / "many_cells_one_mistake.yaml"
+    )
+    assert len(error.problems) == 1
+
+
+def snakemake_dry_run(path, folder):
+    command = [sys.executable, "-m", "snakemake", "-n", "--cores", "1"]
+    command += ["-s", str(REPOSITORY / "Snakefile"), "--directory", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
+    return subprocess.run(
+        [*command, "--configfile", str(path)],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_snakemake_refuses_a_malformed_study_before_any_job(tmp_path):
+    path = REPOSITORY / "tests" / "study" / "wrong_studies" / "many_mistakes.yaml"
+    done = snakemake_dry_run(path, tmp_path)
+    shown = done.stdout + done.stderr
+    assert done.returncode != 0
+    # the path as seen from where the study runs, so that it can be opened
+    assert f"{os.path.relpath(path, tmp_path)}: 9 mistakes, nothing was started\n" in shown
+    for problem in message(path).problems:
+        assert f"  - {problem}\n" in shown
+    assert "Traceback" not in shown
+    assert "Error in file" not in shown  # Snakemake's own way to show a Python error
+    assert ", line " not in shown
+    assert not (tmp_path / "results").exists()
