@@ -4,6 +4,7 @@
 # make test   set up, run all tests
 # make lint   set up, check style, types and imports
 # make words  set up, check spelling and the words of .codespell-banned.txt
+# make docs   set up, build the documentation site: build/docs/index.html
 # make slurm  set up, with what a SLURM cluster needs on top
 # make pins   pin the packages anew, with their hashes (PINS=--upgrade for newer versions)
 # make bench  set up, time the package beside what else one would use (minutes; a quiet machine)
@@ -17,7 +18,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 HASHED := $(PIP) --require-hashes -r requirements.txt
 
-.PHONY: run report test lint words format bench slurm pins clean
+.PHONY: run report test lint words format docs bench slurm pins clean
 
 run: .venv/run.stamp
 	@SKYMASK_SUMMARY=later $(BIN)/snakemake --cores $(CORES) --configfile $(STUDY) --config scale=$(SCALE)
@@ -46,6 +47,10 @@ format: .venv/dev.stamp
 	$(BIN)/ruff format .
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakefmt Snakefile workflow
 
+docs: .venv/docs.stamp
+	$(BIN)/sphinx-build -q -n -W --keep-going docs build/docs
+	@echo "see build/docs/index.html"
+
 bench: .venv/dev.stamp
 	$(BIN)/python benchmarks/run.py --out results/bench/bench
 	@echo "see results/bench/bench.md"
@@ -62,6 +67,10 @@ bench: .venv/dev.stamp
 	$(HASHED) -r requirements-dev.txt
 	touch $@
 
+.venv/docs.stamp: requirements-docs.txt .venv/run.stamp
+	$(HASHED) -r requirements-docs.txt
+	touch $@
+
 .venv/slurm.stamp: requirements-slurm.txt .venv/run.stamp
 	$(HASHED) -r requirements-slurm.txt
 	touch $@
@@ -69,8 +78,8 @@ bench: .venv/dev.stamp
 slurm: .venv/slurm.stamp
 
 # what pyproject.toml asks for, and all that it needs, for every platform and Python from 3.11 on;
-# versions stay what they are unless PINS=--upgrade.  The files for dev and slurm hold what they
-# add, hence the long list of what is not written into them.
+# versions stay what they are unless PINS=--upgrade.  The files for dev, docs and slurm hold what
+# they add, hence the long list of what is not written into them.
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make pins" $(BIN)/uv pip compile pyproject.toml --quiet \
   --universal --python-version 3.11 --generate-hashes $(PINS) --extra workflow \
   -c requirements-torch.txt --no-emit-package torch --no-emit-package torchvision
@@ -79,9 +88,10 @@ ADDED = -c requirements.txt $$(sed -n 's/^\([^ ]*\)==.*/--no-emit-package \1/p' 
 pins: .venv/dev.stamp
 	$(COMPILE) -o requirements.txt
 	$(COMPILE) --extra dev $(ADDED) -o requirements-dev.txt
+	$(COMPILE) --extra docs $(ADDED) -c requirements-dev.txt -o requirements-docs.txt
 	$(COMPILE) --extra slurm $(ADDED) -o requirements-slurm.txt
 	# uv ends a file with the names of what it left out
-	for file in requirements.txt requirements-dev.txt requirements-slurm.txt; do \
+	for file in requirements.txt requirements-dev.txt requirements-docs.txt requirements-slurm.txt; do \
 	  sed '/^# The following packages were excluded/,$$d' $$file > .venv/pins && cp .venv/pins $$file; \
 	done
 

@@ -117,9 +117,10 @@ def test_the_small_scale_of_what_needs_no_download_takes_less_than_an_hour():
             assert seconds / 2 < 3600, path.stem
 
 
-def test_the_study_of_the_readme_can_be_run_at_both_scales():
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    block = text.split("## Write a study\n")[1].split("```yaml\n")[1].split("```")[0]
+@pytest.mark.parametrize("file", ["README.md", "docs/guide/study-file.md"])
+def test_the_study_of_the_readme_and_the_guide_can_be_run_at_both_scales(file):
+    text = (REPOSITORY / file).read_text(encoding="utf-8")
+    block = text.split("```yaml\n")[1].split("```")[0]
     config = yaml.safe_load(block)
     assert load.read_study(config, REPOSITORY).runs
     assert load.read_study({**config, "scale": "small"}, REPOSITORY).reduced

@@ -1,33 +1,48 @@
-"""What the README tells a reader to do works as it stands."""
+"""Tests of the examples in the README and the guide."""
 
 import re
 import shutil
+import textwrap
 
 import pandas as pd
 import pytest
 
 from .harness import ROOT, Project
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-
-def code_after(mark):
-    """The first Python block after a comment of the README."""
-    return re.search(rf"<!-- {mark} -->\n```python\n(.*?)```", README, re.DOTALL)[1]
+def block_after(file, mark, language="python"):
+    """The first block of code after a comment."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    if file.endswith(".rst"):
+        block = re.search(
+            rf"\.\. {mark}\n\n\.\. code-block:: {language}\n\n((?:   .*\n|\n)*)", text
+        )
+        return textwrap.dedent(block[1])
+    return re.search(rf"<!-- {mark} -->\n```{language}\n(.*?)```", text, re.DOTALL)[1]
 
 
 def code_in(section):
-    """The indented Python block of a section."""
-    text = README.split(f"### {section}\n")[1]
+    """The indented Python block of a section of the guide."""
+    text = (
+        (ROOT / "docs/guide/extending.md").read_text(encoding="utf-8").split(f"## {section}\n")[1]
+    )
     block = re.search(r"   ```python\n(.*?)   ```", text, re.DOTALL)[1]
-    return re.sub(r"^   ", "", block, flags=re.MULTILINE)
+    return textwrap.dedent(block)
 
 
 def test_the_library_example_runs_and_does_what_it_says(capsys):
     names = {}
-    exec(code_after("test: library example"), names)
+    exec(block_after("README.md", "test: library example"), names)
     assert names["result"].accepted.tolist() == (~names["malicious"]).tolist()
     assert names["result"].update.shape == (1000,)
+    assert capsys.readouterr().out
+
+
+def test_the_example_of_several_rounds_runs(capsys):
+    names = {}
+    exec(block_after("docs/guide/python.md", "test: rounds example"), names)
+    assert names["result"].accepted.shape == (20,)
+    assert names["parameters"].isfinite().all()
     assert capsys.readouterr().out
 
 
@@ -35,36 +50,32 @@ def test_the_queries_run_on_a_study(finished, tmp_path, monkeypatch, capsys):
     shutil.copytree(finished.folder / "results", tmp_path / "results")
     (tmp_path / "results" / "tables" / "tiny").rename(tmp_path / "results" / "tables" / "digits")
     monkeypatch.chdir(tmp_path)
-    exec(code_after("test: queries"), {})
+    exec(block_after("docs/reference/artifacts.rst", "test: queries"), {})
     assert "skymask" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("section", "kind", "name"),
-    [("Add an attack", "attack", "overshoot"), ("Add a defense", "defense", "norm_filter")],
-)
-def test_a_new_method_is_one_file_and_its_entry(tmp_path, section, kind, name):
+EXTENSIONS = {
+    "attack": ("Add an attack", "attacks", "overshoot", "none", {"defense": "fedavg"}),
+    "defense": ("Add a defense", "defenses", "norm_filter", "fedavg", {"attack": "min_max"}),
+    "dataset": ("Add a data set", "data/datasets", "blobs", "digits", {"defense": "krum"}),
+}
+
+
+@pytest.mark.parametrize("kind", EXTENSIONS)
+def test_an_extension_is_one_file_and_its_entry(tmp_path, kind):
+    section, folder, name, first, others = EXTENSIONS[kind]
     project = Project.create(tmp_path / "project")
-    package = f"src/skymask/{kind}s"
+    package = f"src/skymask/{folder}"
     (project.folder / package / f"{name}.py").write_text(code_in(section), encoding="utf-8")
-    registry = f"{package}/__init__.py"
-    first = {"attack": "from skymask.attacks.fang_trim", "defense": "from skymask.defenses.fedavg"}
-    project.edit(registry, first[kind], f"from skymask.{kind}s.{name} import {name}\n{first[kind]}")
-    opening = {"attack": '    "none": none,\n', "defense": '    "fedavg": fedavg,\n'}
-    project.edit(registry, opening[kind], f'{opening[kind]}    "{name}": {name},\n')
-    others = {"attack": {"defense": "fedavg"}, "defense": {"attack": "min_max"}}
-    project.set_study(**{kind: [name]}, **others[kind])
+    registry, module = f"{package}/__init__.py", f"skymask.{folder.replace('/', '.')}"
+    neighbour = f"from {module}.{first} import {first}\n"
+    project.edit(registry, neighbour, f"{neighbour}from {module}.{name} import {name}\n")
+    project.edit(
+        registry, f'    "{first}": {first},\n', f'    "{first}": {first},\n    "{name}": {name},\n'
+    )
+    project.set_study(**{kind: [name]}, **others)
     project.snakemake()
     table = pd.read_csv(project.folder / "results" / "tables" / "tiny" / "accuracy.csv")
-    assert table[kind].tolist() == [name]
     assert table["accuracy_mean"].between(0, 1).all()
-
-
-def test_every_method_of_the_registries_is_in_the_table():
-    from skymask.attacks import ATTACKS, DATA_ATTACKS
-    from skymask.data.partition import PARTITIONS
-    from skymask.defenses import DEFENSES, PRE_AGGREGATORS
-
-    table = README.split("## Methods")[1].split("### Add")[0]
-    for name in (*ATTACKS, *DATA_ATTACKS, *DEFENSES, *PRE_AGGREGATORS, *PARTITIONS):
-        assert f"`{name}`" in table
+    if kind != "dataset":
+        assert table[kind].tolist() == [name]
