@@ -95,7 +95,7 @@ def cases(device: str) -> Iterator[Case]:
                 return {f"byzfl {peer}, {kind}": fastest, "skymask": ours(name, rows)}
 
             yield Case(
-                "Aggregation beside byzfl",
+                "Aggregation compared with byzfl",
                 f"{name}, {CLIENTS} × {width:,}",
                 build,
                 target=3.0 if name in FAST else 1.0,

@@ -102,4 +102,4 @@ def cases(device: str) -> Iterator[Case]:
             "skymask": lambda: step(theta, masked, weight, 0 * masked, 0.0, 0.0),
         }
 
-    yield Case("Mask learning", "the step beside the model's gradient", gradient, repeats=15)
+    yield Case("Mask learning", "the step compared with the model's gradient", gradient, repeats=15)
