@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from skymask.study.registry import Entry, Parameter, registry
 
 ROOT = Path(__file__).parents[2]
