@@ -55,3 +55,10 @@ def test_modules_write_what_the_workflow_itself_writes(finished, tmp_path):
     planned = project.snakemake("-n", "--scheduler", "greedy").stdout
     (run,) = elsewhere.runs()
     assert f"elsewhere/results/runs/{run.name}/spans/5-6/model.parquet" in planned
+
+
+def test_the_snakefile_for_catalogs_has_the_same_default_target(tmp_path):
+    project = Project.create(tmp_path / "project")
+    planned = project.planned("--snakefile", "workflow/Snakefile")
+    assert planned.pop("study") == 1
+    assert planned == project.planned()
