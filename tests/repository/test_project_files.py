@@ -56,7 +56,7 @@ def test_workflows_call_make_targets_only(path):
 
 
 def test_there_are_workflows():
-    assert {path.stem for path in WORKFLOWS} == {"lint", "tests"}
+    assert {path.stem for path in WORKFLOWS} == {"docs", "lint", "tests"}
 
 
 def test_the_workflow_catalog_finds_what_it_needs():
