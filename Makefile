@@ -7,7 +7,7 @@
 # make docs   set up, build the documentation site: build/docs/index.html
 # make slurm  set up, with what a SLURM cluster needs on top
 # make pins   pin the packages anew, with their hashes (PINS=--upgrade for newer versions)
-# make bench  set up, time the package beside what else one would use (minutes; a quiet machine)
+# make bench  set up, time the package and the alternatives to it (minutes; a quiet machine)
 # make clean  remove the environment and caches; results stay
 
 PYTHON ?= python3
@@ -40,7 +40,7 @@ lint: .venv/dev.stamp
 	$(BIN)/snakemake --lint
 
 words: .venv/dev.stamp
-	$(BIN)/codespell *.md benchmarks config docs src tests workflow Makefile Snakefile
+	$(BIN)/codespell *.md *.yml benchmarks config docs profiles src tests workflow Makefile Snakefile
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .

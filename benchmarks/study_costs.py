@@ -1,11 +1,11 @@
 """What studies cost: a few rounds of every cell, measured, times the rounds that the study wants.
 
     python benchmarks/study_costs.py config/config.yaml config/studies/*.yaml --rounds 2
-    python benchmarks/study_costs.py config/studies/*.yaml --reckoned [--scale small]
+    python benchmarks/study_costs.py config/studies/*.yaml --estimate [--scale small]
 
 One thread, as a study's jobs have it, one seed of each cell.  Prints a Markdown table: hours of one
 core, and hours on ``--cores``, without the start of jobs and what is cached of other studies.  With
-``--reckoned`` nothing is run: the seconds of a round are those of ``skymask/jobs/costs.py``,
+``--estimate`` nothing is run: the seconds of a round are those of ``skymask/jobs/costs.py``,
 which are right within a factor of two on the CPU, and on a GPU taken, not measured.
 """
 
@@ -42,8 +42,8 @@ def seconds_per_round(run: Experiment, rounds: int) -> tuple[float, float]:
     return (taken - within) / rounds, time.perf_counter() - start
 
 
-def reckoned(study: Study, cores: int) -> str:
-    """A row: hours on CPU cores and on one GPU, by the reckoning of the package."""
+def estimated(study: Study, cores: int) -> str:
+    """A row: hours on CPU cores and on one GPU, as the package estimates them."""
     hours = {
         device: sum(
             cell.rounds * costs.seconds_per_round(replace(cell.experiment, device=device))
@@ -65,14 +65,14 @@ def main() -> None:
     parser.add_argument("studies", nargs="+", type=Path)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--reckoned", action="store_true", help="run nothing")
+    parser.add_argument("--estimate", action="store_true", help="run nothing")
     parser.add_argument("--scale", choices=["full", "small"], default="full")
     arguments = parser.parse_args()
-    if arguments.reckoned:
+    if arguments.estimate:
         print(f"| study | runs | rounds | hours on {arguments.cores} cores | hours on a GPU |")
         print("| --- | --- | --- | --- | --- |")
         for file in arguments.studies:
-            print(reckoned(_read(file, arguments.scale), arguments.cores))
+            print(estimated(_read(file, arguments.scale), arguments.cores))
         return
     torch.set_num_threads(1)
     print(
