@@ -129,7 +129,7 @@ def observe(parties: Federation, sent: Tensor, model: Tensor, round_: int) -> di
     every = torch.cat([sent, server_update(parties, model, round_)[None]])
     rows = every + model
     loss = parties.functional_model.loss_on(parties.root)
-    theta = learning.learn(rows, loss)
+    theta = learning.learn_masks(rows, loss)
     gates = torch.sigmoid(theta)
     with torch.no_grad():
         outputs = [parties.functional_model.logits(row, parties.root.features) for row in rows]

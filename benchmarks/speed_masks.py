@@ -40,7 +40,9 @@ def cases(device: str) -> Iterator[Case]:
         options = {"learning_rate": SETTINGS["rate"], "clamp": SETTINGS["clamp"]}
 
         def ours(held: Tensor) -> Work:
-            return lambda: masks_learning.learn(held, loss, **options, steps=20, tolerance=-1e9)
+            return lambda: masks_learning.learn_masks(
+                held, loss, **options, steps=20, tolerance=-1e9
+            )
 
         shapes = list(layout.shapes)
         return {

@@ -44,7 +44,9 @@ def reference(rows, loss, learning_rate, clamp, steps):
 
 def learn_counting(rows, loss, **options):
     values = []
-    theta = learning.learn(rows, loss, on_step=lambda _, value: values.append(value), **options)
+    theta = learning.learn_masks(
+        rows, loss, on_step=lambda _, value: values.append(value), **options
+    )
     return theta, values
 
 
@@ -81,7 +83,7 @@ def test_closed_gradient_is_that_of_autograd_on_a_convolutional_model(learning_r
     rows = start + 0.1 * noise
     loss = root_loss(module, Samples(features, labels))
     options = {"learning_rate": learning_rate, "clamp": clamp, "steps": 6}
-    theta = learning.learn(rows, loss, **options)
+    theta = learning.learn_masks(rows, loss, **options)
     assert (theta - 1).abs().max() > 0.5
     assert_close(theta, reference(rows, masked_loss, **options), rtol=0, atol=1e-6)
 
@@ -93,16 +95,16 @@ def test_closed_gradient_is_that_of_autograd_on_a_convolutional_model(learning_r
 def test_blocks_make_no_difference(width):
     rows, loss = problem(4, width, torch.float64)
     options = {"learning_rate": 1e7, "clamp": 1e-7, "steps": 8}
-    theta = learning.learn(rows, loss, tolerance=-INF, **options)
+    theta = learning.learn_masks(rows, loss, tolerance=-INF, **options)
     assert_close(theta, reference(rows, loss, **options), rtol=0, atol=1e-6)
 
 
 def test_many_small_blocks_make_no_difference(monkeypatch):
     rows, loss = problem(5, 100, torch.float64)
-    whole = learning.learn(rows, loss)
+    whole = learning.learn_masks(rows, loss)
     masked, weight = learning.combine(rows, whole)
     monkeypatch.setattr(masks_steps, "BLOCK", 16)
-    assert_close(learning.learn(rows, loss), whole, rtol=0, atol=1e-6)
+    assert_close(learning.learn_masks(rows, loss), whole, rtol=0, atol=1e-6)
     assert_close(learning.combine(rows, whole), (masked, weight))
     gate = torch.sigmoid(whole)
     assert_close((masked, weight), ((gate * rows).sum(dim=0) / gate.sum(dim=0), gate.sum(dim=0)))
@@ -110,7 +112,7 @@ def test_many_small_blocks_make_no_difference(monkeypatch):
 
 def test_first_step_moves_towards_the_models_that_help():
     rows = torch.tensor([[-1.0], [0.0], [3.0]], dtype=torch.float64)
-    theta = learning.learn(rows, lambda w: -w.sum(), learning_rate=1.0, clamp=INF, steps=1)
+    theta = learning.learn_masks(rows, lambda w: -w.sum(), learning_rate=1.0, clamp=INF, steps=1)
     gate = torch.sigmoid(torch.tensor(1.0, dtype=torch.float64))
     mean = 2.0 / 3.0
     expected = 1 + gate * (1 - gate) * (rows - mean) / (3 * gate)
@@ -120,14 +122,14 @@ def test_first_step_moves_towards_the_models_that_help():
 def test_inputs_are_unchanged():
     rows, loss = problem(4, 50)
     before = rows.clone()
-    learning.learn(rows, loss)
+    learning.learn_masks(rows, loss)
     assert rows.equal(before)
     assert not rows.requires_grad
 
 
 def test_equal_models_get_equal_masks():
     rows = torch.randn(1, 60, generator=torch.Generator().manual_seed(2)).repeat(5, 1)
-    theta = learning.learn(rows, lambda w: (w - 1).square().sum())
+    theta = learning.learn_masks(rows, lambda w: (w - 1).square().sum())
     assert theta.equal(theta[:1].expand_as(theta))
 
 
@@ -135,7 +137,10 @@ def test_permuting_models_permutes_masks():
     rows, loss = problem(6, 80, torch.float64)
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     assert_close(
-        learning.learn(rows[order], loss), learning.learn(rows, loss)[order], rtol=0, atol=1e-6
+        learning.learn_masks(rows[order], loss),
+        learning.learn_masks(rows, loss)[order],
+        rtol=0,
+        atol=1e-6,
     )
 
 
@@ -187,12 +192,12 @@ def test_learning_stops_at_once_when_the_loss_is_not_finite(bad):
     theta, losses = learn_counting(rows, lambda w: loss(w) * next(factors))
     assert len(losses) == 3
     assert not np.isfinite(losses[-1])
-    assert theta.equal(learning.learn(rows, loss, steps=2))
+    assert theta.equal(learning.learn_masks(rows, loss, steps=2))
 
 
 def test_clamp_bounds_every_step():
     rows, loss = problem(3, 10)
-    theta = learning.learn(rows, loss, learning_rate=1e7, clamp=1e-7, steps=3)
+    theta = learning.learn_masks(rows, loss, learning_rate=1e7, clamp=1e-7, steps=3)
     assert (theta - 1).abs().max() <= 3 + 1e-5
 
 
@@ -204,7 +209,7 @@ def test_threshold_is_applied_to_the_gate():
 
 def test_models_must_be_a_matrix():
     with pytest.raises(ValueError, match=r"matrix \[m, d\], not of shape \(3,\)"):
-        learning.learn(torch.zeros(3), lambda w: w.sum())
+        learning.learn_masks(torch.zeros(3), lambda w: w.sum())
 
 
 @pytest.mark.parametrize("precision", [torch.float64, torch.float32])
@@ -212,8 +217,8 @@ def test_differences_from_an_origin_are_learned_as_the_models_are(precision):
     rows, loss = problem(5, 300, precision)
     origin = rows.mean(dim=0) + 1
     options = {"learning_rate": 1e7, "clamp": 1e-7, "steps": 8}
-    theta = learning.learn(rows - origin, loss, origin=origin, **options)
-    expected = learning.learn(rows, loss, **options)
+    theta = learning.learn_masks(rows - origin, loss, origin=origin, **options)
+    expected = learning.learn_masks(rows, loss, **options)
     assert (expected - 1).abs().max() > 1
     assert_close(theta, expected, rtol=0, atol=1e-6 if precision == torch.float64 else 1e-2)
 

@@ -89,7 +89,9 @@ def test_the_layout_of_the_models_in_memory_does_not_matter():
 
     turned = rows.T.contiguous().T
     assert not turned.is_contiguous()
-    assert learning.learn(turned, loss, steps=5).equal(learning.learn(rows, loss, steps=5))
+    assert learning.learn_masks(turned, loss, steps=5).equal(
+        learning.learn_masks(rows, loss, steps=5)
+    )
 
 
 def test_bfloat16_models_are_learned_as_their_float32_copies_are():
@@ -98,9 +100,9 @@ def test_bfloat16_models_are_learned_as_their_float32_copies_are():
     def loss(w):
         return ((w - rows[0].float()) ** 2).sum() * 1e-4
 
-    theta = learning.learn(rows, loss, steps=12)
+    theta = learning.learn_masks(rows, loss, steps=12)
     assert theta.dtype == torch.float32
-    assert_close(theta, learning.learn(rows.float(), loss, steps=12), rtol=0, atol=1e-4)
+    assert_close(theta, learning.learn_masks(rows.float(), loss, steps=12), rtol=0, atol=1e-4)
     assert learning.binarise(theta)[0].all()
 
 
@@ -119,11 +121,11 @@ rows = torch.randn(size, width)
 def loss(w):
     return w.square().sum()
 
-learning.learn(rows[:2, :300].clone(), loss, steps=2)
+learning.learn_masks(rows[:2, :300].clone(), loss, steps=2)
 with open("/proc/self/clear_refs", "w") as file:
     file.write("5")  # the peak is that from here on
 before = memory("VmRSS")
-learning.learn(rows, loss, steps=3)
+learning.learn_masks(rows, loss, steps=3)
 print((memory("VmHWM") - before) * 1024 / (4 * width))
 """
 

@@ -188,7 +188,7 @@ def test_masks_learned_in_fewer_columns_are_the_same_to_the_bit(least, call, mon
     width = 9000
     models = torch.randn(6, width, generator=torch.Generator().manual_seed(0))
     learn = {"learning_rate": 3e6, "steps": 4, "tolerance": 0.0}
-    undisturbed = learning.learn(models, _skymask_loss(models), **learn)
+    undisturbed = learning.learn_masks(models, _skymask_loss(models), **learn)
     assert not undisturbed.eq(1).all()
     device, sigmoid, calls = Device(min(least, 3000)), torch.sigmoid, {}
 
@@ -201,7 +201,7 @@ def test_masks_learned_in_fewer_columns_are_the_same_to_the_bit(least, call, mon
         return sigmoid(values)
 
     monkeypatch.setattr(masks_steps.torch, "sigmoid", short)
-    disturbed = learning.learn(models, _skymask_loss(models), **learn)
+    disturbed = learning.learn_masks(models, _skymask_loss(models), **learn)
     assert max(device.asked) > device.least
     assert disturbed.equal(undisturbed)
 

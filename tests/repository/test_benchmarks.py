@@ -37,7 +37,7 @@ def test_the_baseline_of_mask_learning_learns_the_same_masks():
     rows = start + 0.1 * noise
     theta = autograd_masks(rows, list(layout.shapes), loss, 1e7, 1e-7, 5)
     flat = torch.stack([torch.cat([layer.flatten() for layer in model]) for model in theta])
-    ours = learning.learn(rows, loss, steps=5, tolerance=-1.0)
+    ours = learning.learn_masks(rows, loss, steps=5, tolerance=-1.0)
     assert (ours - 1).abs().max() > 1
     assert_close(flat.detach(), ours, rtol=0, atol=1e-6)
 

@@ -119,7 +119,7 @@ class _Rehearsal:
         """The loss after a round in which ``crafted`` [f, d] are sent; None if one is rejected."""
         rows = sent(self.updates, self.malicious, crafted)
         models = torch.cat([rows, self.server_update[None]]) + self.global_parameters
-        binary = learning.binarise(learning.learn(models, self.loss)).to(torch.float32)
+        binary = learning.binarise(learning.learn_masks(models, self.loss)).to(torch.float32)
         state = self.remembered(crafted)
         evidence = state["sums"] / state["weight"]
         scores = decision.verdict(binary, evidence, always_two=self.clusters == 2)

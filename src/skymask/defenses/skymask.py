@@ -41,9 +41,10 @@ def skymask(
     """Learn a mask per model on the root data, cluster the masks, keep the server's cluster.
 
     1. W_i = w + Δ_i for the n clients and W_0 = w + Δ_0 for the server, [n + 1, d].
-    2. θ = ``masks.learn`` with rate γ = ``mask_lr``, clamp ``mask_clamp`` and up to ``mask_steps``
-       steps on ``loss``.  With ``mask_precision="bfloat16"`` the Δ_i are kept in 16 bits there,
-       which takes two thirds of the memory; docs/performance.md says what it does to verdicts.
+    2. Learn θ (:func:`~skymask.masks.learning.learn_masks`) with rate γ = ``mask_lr``, clamp
+       ``mask_clamp`` and up to ``mask_steps`` steps on ``loss``.  With
+       ``mask_precision="bfloat16"`` the Δ_i are kept in 16 bits there, which takes two thirds of
+       the memory; docs/performance.md says what it does to verdicts.
     3. Binarise σ(θ) > ``threshold``, project to two principal components, fit two Gaussians.
     4. Accept the clients in the server's cluster; the update is the mean of their Δ.
 
@@ -105,12 +106,14 @@ def _learn(moves: Tensor, loss: Loss, settings: dict[str, Any]) -> tuple[Tensor,
     """
     losses: list[float] = []
     usable = torch.ones(len(moves), dtype=torch.bool, device=moves.device)
-    theta = learning.learn(moves, loss, **settings, on_step=lambda _, value: losses.append(value))
+    theta = learning.learn_masks(
+        moves, loss, **settings, on_step=lambda _, value: losses.append(value)
+    )
     if not math.isfinite(losses[0]):
         models = (settings["origin"] + move for move in moves)
         own = [learning.value_and_gradient(loss, model)[0] for model in models]
         usable = torch.tensor([math.isfinite(value) for value in own], device=moves.device)
-        theta = learning.learn(moves[usable], loss, **settings)
+        theta = learning.learn_masks(moves[usable], loss, **settings)
     return usable, theta
 
 

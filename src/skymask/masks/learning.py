@@ -26,7 +26,7 @@ from skymask.models.functional import Loss, SampleLoss
 from skymask.numerics.parallel import handing_out
 
 
-def learn(
+def learn_masks(
     models: Tensor,
     loss: Loss,
     *,
@@ -54,7 +54,7 @@ def learn(
 
     >>> def loss(w):  # the second model is right, the first is wrong
     ...     return ((w - 1) ** 2).sum()
-    >>> theta = learn(torch.tensor([[-1.0, -1.0], [1.0, 1.0]]), loss, clamp=1e-7)
+    >>> theta = learn_masks(torch.tensor([[-1.0, -1.0], [1.0, 1.0]]), loss, clamp=1e-7)
     >>> binarise(theta).tolist()
     [[False, False], [True, True]]
     """
