@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from skymask.artifacts.parquet import ArtifactError, read_table
+from skymask.artifacts.parquet import ArtifactError, read_table, write_table
 from skymask.artifacts.records import write_rows
 from skymask.reporting import captions, console, outputs, table_layout, tables
 from skymask.study import grid as study_grid
@@ -133,6 +133,26 @@ def grid(tmp_path):
 def cells_of(grid, folder):
     table = tables.cells_table(tables.runs_table(grid, folder), grid)
     return {(row["defense"], row["attack"]): row for row in table.to_dict("records")}
+
+
+def test_runs_table_is_read_as_it_was_written(grid, tmp_path):
+    folder = tmp_path / "results" / "tables" / grid.name
+    tables.write(grid, tmp_path, folder)
+    table = tables.read_runs(folder)
+    pd.testing.assert_frame_equal(table, tables.runs_table(grid, tmp_path))
+    # runs 5 and 6 rounds long belong to a longer study
+    assert set(table["rounds"]) == {4}
+    assert pq.read_schema(folder / "runs.parquet").field("rounds").metadata[b"description"]
+
+
+def test_runs_table_with_other_columns_is_an_error(grid, tmp_path):
+    folder = tmp_path / "results" / "tables" / grid.name
+    tables.write(grid, tmp_path, folder)
+    path = folder / "runs.parquet"
+    old = read_table(path, "runs_table", grid.name).drop_columns(["rounds"])
+    write_table(path, "runs_table", grid.name, old)
+    with pytest.raises(ArtifactError, match=r"runs\.parquet.*delete it and rerun snakemake"):
+        tables.read_runs(folder)
 
 
 # --- numbers ------------------------------------------------------------------------------------

@@ -91,6 +91,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("setting", pa.string(), "the other axes of the study that vary, as name=value"),
         ("data_seed", pa.int64(), "seed of the partition and the root data"),
         ("training_seed", pa.int64(), "seed of everything else"),
+        ("rounds", pa.int32(), "number of rounds of the run in this study"),
         ("round", pa.int32(), "last evaluated round"),
         ("evaluations", pa.int32(), "evaluations averaged for the accuracy"),
         ("accuracy", pa.float64(), "mean test accuracy of those evaluations, 0 to 1"),

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from skymask.artifacts.parquet import ArtifactError, read_table
 from skymask.artifacts.records import read_rows
 from skymask.artifacts.schemas import SCHEMAS
 from skymask.reporting import published_table, significance, table_files
@@ -93,6 +94,7 @@ def summarise(cell: Cell, folder: Path, final_evaluations: int) -> dict[str, obj
         "setting": cell.setting,
         "data_seed": run.data_seed,
         "training_seed": run.training_seed,
+        "rounds": cell.rounds,
         "round": int(metrics["round"].max()),
         "evaluations": len(metrics),
         "accuracy": float(metrics["accuracy"].mean()),
@@ -113,6 +115,26 @@ def runs_table(study: Study, folder: Path) -> pd.DataFrame:
     ]
     table: pd.DataFrame = pa.Table.from_pylist(rows, schema=SCHEMAS["runs"]).to_pandas()
     return table
+
+
+def read_runs(folder: Path) -> pd.DataFrame:
+    """Read the rows of a study's runs, as ``runs_table`` made them.
+
+    Args:
+        folder: folder of the study's tables, results/tables/STUDY.
+
+    Raises:
+        ArtifactError: runs.parquet is missing, damaged or of another version.
+    """
+    path = folder / "runs.parquet"
+    table = read_table(path, "runs_table", folder.name)
+    if not table.schema.equals(SCHEMAS["runs"], check_metadata=False):
+        raise ArtifactError(
+            f"cannot read {path}: it does not have the columns of this version; "
+            "delete it and rerun snakemake"
+        )
+    runs: pd.DataFrame = table.to_pandas()
+    return runs
 
 
 def cells_table(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
@@ -192,6 +214,7 @@ def write(study: Study, folder: Path, target: Path) -> None:
             readable = show(plain)
         else:
             plain = runs if name == "runs" else layers_table(study, folder)
+            schema = SCHEMAS["runs"] if name == "runs" else None
             readable = plain if name == "runs" else without_setting(plain)
         label = f"tab:{study.name}_{name}"
         shown = {
