@@ -1,11 +1,11 @@
-"""How each candidate for `clusters: auto` would have judged the rounds of cluster_study.py.
+"""Comparison of candidates for `clusters: auto` on stored rounds.
 
     python benchmarks/cluster_decisions.py RUNS [--only PATTERN ...] [--every 2] [--details]
 
-replays every decision over the runs below RUNS that match, in the order of the rounds, and prints
-FPR / FNR in per cent over the rounds after the fifth (of these every second, say) as a Markdown
-table: a row per decision and a column per attack, over all runs, and the worst run.  With
-``--details``, a row per run for the decision ``auto``.
+replays every decision over the matching runs of cluster_study.py below RUNS, in the order of the
+rounds, and prints a Markdown table of FPR / FNR in per cent over the rounds after the fifth (with
+``--every 2``, over every second of these): a row per decision, a column per attack over all runs,
+and a column for the worst run.  With ``--details``, a row per run for the decision ``auto``.
 """
 
 import argparse
@@ -44,12 +44,12 @@ class Round:
         self.pooled = two_gaussians(self.points)
 
     def server_side(self, fit: object) -> Verdict:
-        """The clients in the server's cluster of a fit."""
+        """Return the clients in the server's cluster of a fit."""
         labels = fit.predict(self.points)
         return labels[:-1] == labels[-1]
 
     def split_if(self, condition: bool, fit: object | None = None) -> Verdict:
-        """The server's cluster under a condition."""
+        """Return the server's cluster, under a condition."""
         return self.server_side(fit or self.two) if condition else self.all
 
 
@@ -75,7 +75,7 @@ def ashman(seen: Round) -> Verdict:
 
 
 def gap_statistic(seen: Round) -> Verdict:
-    """The authors' earlier rule: k = 1 … 9, ten uniform references, two clusters if k ≠ 1."""
+    """Apply the authors' earlier rule: k = 1 … 9, ten uniform references, two clusters if k ≠ 1."""
     chance = np.random.default_rng(0)
     low, high = seen.points.min(axis=0), seen.points.max(axis=0)
     boxes = [chance.uniform(low, high, seen.points.shape) for _ in range(10)]
@@ -98,17 +98,17 @@ def copies_and_shape(seen: Round) -> Verdict:
 
 
 def copies(seen: Round) -> Verdict:
-    """The first test of `auto` alone."""
+    """Apply the first test of `auto` alone."""
     return ~decision.coincident(squared_distances(seen.rows).numpy())
 
 
 def harm(seen: Round) -> Verdict:
-    """The third test of `auto` alone."""
+    """Apply the third test of `auto` alone."""
     return ~decision.harmful(seen.evidence)
 
 
 def auto(seen: Round) -> Verdict:
-    """What ships."""
+    """Apply `auto` as the package has it."""
     return decision.verdict(seen.rows, torch.from_numpy(seen.evidence)) > 0.5
 
 

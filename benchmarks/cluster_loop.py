@@ -1,4 +1,4 @@
-"""`clusters: auto` in the loop: its own verdicts move the model.  Beside it, FedAvg's accuracy.
+"""Runs in which `clusters: auto` decides every round, compared with FedAvg.
 
     python benchmarks/cluster_loop.py --dataset digits --clients 10 20 --attacks none min_max \
         --shares 0.2 --seeds 11 12 --rounds 60

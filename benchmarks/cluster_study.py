@@ -1,4 +1,4 @@
-"""What `clusters: auto` could decide by, kept round by round for benchmarks/cluster_decisions.py.
+"""Rounds with all inputs of `clusters: auto`, for benchmarks/cluster_decisions.py.
 
     python benchmarks/cluster_study.py OUT --dataset digits --clients 20 --shares 0.2 0.4 \
         --attacks none min_max label_flip --seeds 1 2 --rounds 30 --jobs 1
@@ -12,7 +12,7 @@ by the mean of the benign updates, so what is stored does not depend on any deci
 ``soft``              Gram matrix of σ(θ) [n + 1, n + 1]
 ``updates``           Gram matrix of the updates [n + 1, n + 1], the server's last
 ``logits``            of each party's model, and of the global one, on the root data
-                      [n + 2, r, C] float16; their labels stand beside them
+                      [n + 2, r, C] float16, with their labels
 ``slopes``            the root loss's slope along each update [n + 1]
 ``accuracy``          of the global model on the test data after the round
 ===================== =====================================================================
@@ -73,7 +73,7 @@ def experiment(
     seed: int,
     split: str,
 ) -> Experiment:
-    """The studies' settings of ``dataset``; ``split`` is ``iid`` or a label bias."""
+    """Return the studies' settings of ``dataset``; ``split`` is ``iid`` or a label bias."""
     defaults = {p.name: p.default for p in attack_entries()[attack_name].parameters.values()}
     parts = Method("iid") if split == "iid" else Method("label_bias", {"bias": float(split)})
     return Experiment(
@@ -102,7 +102,7 @@ def experiment(
 
 
 def federation(run: Experiment) -> Federation:
-    """The parties of ``run``."""
+    """Build the parties of ``run``."""
     train_data, test_data = data(run.dataset)
     assignment = partition.assign(
         train_data.labels.numpy(),
@@ -125,7 +125,7 @@ def gram(rows: Tensor) -> np.ndarray:
 
 
 def observe(parties: Federation, sent: Tensor, model: Tensor, round_: int) -> dict[str, np.ndarray]:
-    """What is stored of one round, but for the accuracy."""
+    """Compute all that is stored of one round except the accuracy."""
     every = torch.cat([sent, server_update(parties, model, round_)[None]])
     rows = every + model
     loss = parties.functional_model.loss_on(parties.root)
@@ -171,7 +171,7 @@ def collect(file: Path, run: Experiment, rounds: int) -> str:
 
 
 def name(run: Experiment, split: str) -> str:
-    """A run's name: everything that the table's rows are made of."""
+    """Name a run by everything that the table's rows need."""
     return "_".join(
         [
             run.dataset.replace("_", "-"),

@@ -1,7 +1,7 @@
-"""Timing side by side: contenders take turns in one process, and ratios are of the same turn.
+"""Timing of alternatives that take turns in one process.
 
-A single time proves nothing on a shared machine; the ratio of two that ran one after the other
-does, and its spread says how much.
+A single time proves nothing on a shared machine. The ratio of two times from the same turn does,
+and its spread shows how much.
 """
 
 import os
@@ -40,7 +40,7 @@ class Case:
 
 
 def measure(case: Case, device: str) -> list[Row]:
-    """A row per contender: its seconds and its ratios to the baseline, turn by turn."""
+    """Return a row per contender: its seconds and its ratios to the baseline, turn by turn."""
     if device.startswith("cuda") and not torch.cuda.is_available():
         return [_row(case, device, case.ours, "", [], [], "not measured: no GPU here")]
     contenders = case.build()
@@ -109,7 +109,7 @@ def _spread(name: str, values: list[float]) -> dict[str, float | None]:
 
 
 def machine(threads: int) -> dict[str, str]:
-    """What the figures were measured on."""
+    """Describe the machine and the versions of the measurement."""
     facts = {
         "processor": _processor(),
         "cores": str(os.cpu_count()),
@@ -144,7 +144,7 @@ def _driver() -> str:
 
 
 def in_markdown(rows: list[Row], facts: dict[str, str]) -> Iterator[str]:
-    """The lines of a Markdown page: the machine, then a table per topic."""
+    """Yield the lines of a Markdown page: the machine, then a table per topic."""
     yield "# Benchmarks"
     yield ""
     yield "Written by `make bench`.  A ratio is the baseline's time over the contender's, of the"

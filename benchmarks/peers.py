@@ -1,4 +1,4 @@
-"""What a user would otherwise run: the usual ways to write SkyMask's two costs, as baselines.
+"""Baselines: the usual ways to write local training and mask learning.
 
 Both are written from their descriptions, with torch's own tools and no tricks.
 """
@@ -14,7 +14,7 @@ from skymask.models.samples import Samples
 
 
 def paper_cnn() -> nn.Sequential:
-    """The paper's network for Fashion-MNIST as it is written down."""
+    """Build the paper's network for Fashion-MNIST as published."""
     return nn.Sequential(
         nn.Conv2d(1, 30, 3),
         nn.ReLU(),
@@ -44,14 +44,14 @@ class DataLoaderLoop:
         self.state = copy.deepcopy(net.state_dict())
         self.loaders = [
             DataLoader(
-                TensorDataset(held.features, held.labels), batch_size=batch_size, shuffle=True
+                TensorDataset(data.features, data.labels), batch_size=batch_size, shuffle=True
             )
-            for held in clients
+            for data in clients
         ]
         self.criterion = nn.CrossEntropyLoss()
 
     def __call__(self) -> list[list[Tensor]]:
-        """The updates of all clients, tensor by tensor."""
+        """Return the updates of all clients, tensor by tensor."""
         return [self._client(loader) for loader in self.loaders]
 
     def _client(self, loader: DataLoader) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""What bfloat16 changes: the accuracy of runs whose clients train in it, and SkyMask's verdicts.
+"""Effect of bfloat16 on accuracy and on SkyMask's verdicts.
 
     python benchmarks/precision.py --dataset digits fashion_mnist --rounds 40 --seeds 1 2 3
 

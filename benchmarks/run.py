@@ -1,8 +1,8 @@
-"""All benchmarks, or some: `make bench`, or
+"""All benchmarks (`make bench`), or some of them.
 
     python benchmarks/run.py --only training masks --out results/bench
 
-Each module ``speed_TOPIC.py`` beside this file has a function ``cases(device)`` that yields
+Each module ``speed_TOPIC.py`` next to this file has a function ``cases(device)`` that yields
 :class:`measure.Case`.  Writes OUT.parquet and OUT.md.  Without a GPU its rows stand in the table as
 not measured.
 """

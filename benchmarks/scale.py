@@ -3,7 +3,7 @@
     python benchmarks/scale.py --out docs/performance/scale-cpu
 
 Each point is a run of its own process: the four stages, round after round, with SkyMask, on random
-samples, whose numbers cost what real ones do.  Writes OUT.parquet and OUT.md.
+samples, which cost as much as real ones.  Writes OUT.parquet and OUT.md.
 """
 
 import argparse
@@ -122,7 +122,7 @@ def measure(point: dict[str, Any]) -> dict[str, Any]:
 
 
 def in_markdown(rows: list[dict[str, Any]], facts: dict[str, str]) -> str:
-    """A table per curve."""
+    """Return a table per curve."""
     lines = [
         "# Cost curves",
         "",

@@ -1,4 +1,4 @@
-"""Every rule that byzfl has too beside byzfl's, and what the others and the attacks cost."""
+"""Rules compared with those of byzfl; costs of the other rules and of attacks."""
 
 import inspect
 import time
@@ -51,7 +51,7 @@ def updates(width: int, device: str) -> Tensor:
 
 
 def ours(name: str, rows: Tensor) -> Callable[[], object]:
-    """A rule as a round calls it; a pre-aggregator with the product that mixes the updates."""
+    """Return a rule as a round calls it; a pre-aggregator with the product that mixes updates."""
     known = {**defenses.DEFENSES, **defenses.PRE_AGGREGATORS}
     function = known[name]
     settings = PARAMETERS.get(name, {})
@@ -73,7 +73,7 @@ def ours(name: str, rows: Tensor) -> Callable[[], object]:
 
 
 def cases(device: str) -> Iterator[Case]:
-    """Rules beside byzfl's; then the others and the attacks beside the plain mean."""
+    """Yield rules compared with byzfl's, then other rules and attacks compared with the mean."""
     for width in SIZES:
         for name, (peer, arguments) in PEERS.items():
 
@@ -107,18 +107,18 @@ def cases(device: str) -> Iterator[Case]:
         if name in PEERS or asks & set(inspect.signature(function).parameters):
             continue
         setting = f"{name}, {CLIENTS} × 272,000"
-        yield Case("Other rules", setting, _beside_mean(name, device), repeats=2)
+        yield Case("Other rules", setting, _against_mean(name, device), repeats=2)
     for name in attacks.ATTACKS:
         if name in ("lie_backdoor", "skymask_adaptive"):
             continue
         yield Case("Attacks", f"{name}, {CLIENTS} × 272,000", _attack(name, device), repeats=2)
 
 
-def _peer(rule: Callable[..., object], held: Any) -> Work:
+def _peer(rule: Callable[..., object], rows: Any) -> Work:
     # clipping changes what it gets
     if type(rule).__name__ == "Clipping":
-        return lambda: rule(held.clone() if isinstance(held, Tensor) else held.copy())
-    return lambda: rule(held)
+        return lambda: rule(rows.clone() if isinstance(rows, Tensor) else rows.copy())
+    return lambda: rule(rows)
 
 
 def _seconds(work: Work) -> float:
@@ -128,7 +128,7 @@ def _seconds(work: Work) -> float:
     return time.perf_counter() - start
 
 
-def _beside_mean(name: str, device: str) -> Callable[[], dict[str, Work]]:
+def _against_mean(name: str, device: str) -> Callable[[], dict[str, Work]]:
     def build() -> dict[str, Work]:
         rows = updates(SIZES[-1], device)
         return {"fedavg": ours("fedavg", rows), "skymask": ours(name, rows)}

@@ -1,4 +1,4 @@
-"""Updates in files: how they are encoded, written beside the training, and read by the layer.
+"""Updates in files: encoding, writing during training, reading by layer.
 
 100 updates of the paper's CNN, as one round of training on the digits leaves them: noise would not
 compress, updates do.
@@ -35,18 +35,18 @@ PLAIN = {"use_dictionary": False, "write_statistics": False}
 
 @cache
 def clients(samples: int) -> list[Samples]:
-    """The digits, three times as large and framed: 28 × 28."""
+    """Return the digits, three times as large and framed: 28 × 28."""
     arrays = digits([])
     large = np.kron(arrays.train_features, np.ones((1, 1, 3, 3), np.uint8))
     images = torch.from_numpy(np.pad(large, ((0, 0), (0, 0), (2, 2), (2, 2)))).float() / 16
     labels = torch.from_numpy(arrays.train_labels)
     source = torch.Generator().manual_seed(0)
     drawn = [torch.randint(len(labels), (samples,), generator=source) for _ in range(CLIENTS)]
-    return [Samples(images[held], labels[held]) for held in drawn]
+    return [Samples(images[chosen], labels[chosen]) for chosen in drawn]
 
 
 def trained(model: ResidentModel, start: Tensor, round_: int, samples: int = SAMPLES) -> Tensor:
-    """The updates of a round, [100, 139960]."""
+    """Return the updates of a round, [100, 139960]."""
     return train_clients(
         model,
         start,
@@ -95,7 +95,7 @@ def cases(device: str) -> Iterator[Case]:
 
     yield Case(
         "artifacts",
-        "write 100 × CNN; beside it the training of that round",
+        "write 100 × CNN during the training of that round",
         lambda: {**all_of(writing)(), "one round of training": lambda: trained(model, start, 4)},
         ours=ours,
         note=note,
@@ -130,7 +130,7 @@ def cases(device: str) -> Iterator[Case]:
 
 
 def _columns(layout: Any, updates: Tensor, folder: Path) -> dict[str, Work]:
-    """A fixed-size list per layer, as it is, and what else could be."""
+    """Return the writers of a fixed-size list per layer and of its alternatives."""
 
     def lists() -> None:
         pq.write_table(parameters_table(layout, updates), folder / "columns", **RAW)

@@ -1,4 +1,4 @@
-"""Mask learning beside autograd over one tensor per client and layer, and beside its floor."""
+"""Mask learning compared with autograd and with the memory bandwidth."""
 
 from collections.abc import Iterator
 
@@ -39,9 +39,9 @@ def cases(device: str) -> Iterator[Case]:
         small = rows.bfloat16()
         options = {"learning_rate": SETTINGS["rate"], "clamp": SETTINGS["clamp"]}
 
-        def ours(held: Tensor) -> Work:
+        def ours(rows: Tensor) -> Work:
             return lambda: masks_learning.learn_masks(
-                held, loss, **options, steps=20, tolerance=-1e9
+                rows, loss, **options, steps=20, tolerance=-1e9
             )
 
         shapes = list(layout.shapes)
@@ -69,13 +69,13 @@ def cases(device: str) -> Iterator[Case]:
             target.copy_(rows)
             target[: len(half)].copy_(half)
 
-        def taken(kind: str, held: Tensor) -> Work:
+        def taken(kind: str, rows: Tensor) -> Work:
             steps = {
                 "numba": masks_steps.by_numba,
                 "triton": masks_steps.by_triton,
                 "torch": masks_steps.by_torch,
             }
-            step = steps[kind](held)
+            step = steps[kind](rows)
             return lambda: step(theta, masked, weight, gradient, 1e7, 1e-7)
 
         found["floor: 3 m d 4 bytes copied"] = floor

@@ -71,7 +71,7 @@ def _side_by_side(count: int, device: str) -> Work:
 
 
 def job(device: str, seed: int) -> None:
-    """What a job of many rounds does: clients train, the server averages."""
+    """Do the work of a job of many rounds: clients train, the server averages."""
     import torch
 
     from skymask.federation.local_training import LocalTraining, train_clients

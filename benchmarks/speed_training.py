@@ -1,4 +1,4 @@
-"""Local training of all clients beside the loop of the released code."""
+"""Local training of all clients compared with the loop of the released code."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,16 +36,16 @@ def cases(device: str) -> Iterator[Case]:
         count, samples = (100, 600) if many else (20, 300)
 
         def build(name: str = name, count: int = count, samples: int = samples) -> dict[str, Work]:
-            held = clients(count, samples, device)
+            data = clients(count, samples, device)
             net = paper_cnn() if name == "cnn" else architectures.build(name, SHAPE, CLASSES, 1)
-            peer = DataLoaderLoop(net.to(device), held, 32, 0.5, 1e-2)
+            peer = DataLoaderLoop(net.to(device), data, 32, 0.5, 1e-2)
             model = ResidentModel(architectures.build(name, SHAPE, CLASSES, 1).to(device))
             start = model.vector.clone()
 
             def ours(**settings: object) -> Work:
                 wanted = replace(SETTINGS, **settings)
                 return lambda: train_clients(
-                    model, start, held, wanted, lambda client: generator(1, "batches", client)
+                    model, start, data, wanted, lambda client: generator(1, "batches", client)
                 )
 
             return {

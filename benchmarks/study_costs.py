@@ -1,12 +1,12 @@
-"""What studies cost: a few rounds of every cell, measured, times the rounds that the study wants.
+"""Costs of studies: measured or estimated seconds per round, times the rounds.
 
     python benchmarks/study_costs.py config/config.yaml config/studies/*.yaml --rounds 2
     python benchmarks/study_costs.py config/studies/*.yaml --estimate [--scale small]
 
-One thread, as a study's jobs have it, one seed of each cell.  Prints a Markdown table: hours of one
-core, and hours on ``--cores``, without the start of jobs and what is cached of other studies.  With
-``--estimate`` nothing is run: the seconds of a round are those of ``skymask/jobs/costs.py``,
-which are right within a factor of two on the CPU, and on a GPU taken, not measured.
+Runs a few rounds of every cell with one thread, as in a study's jobs, and one seed.  Prints a
+Markdown table: hours of one core and hours on ``--cores``, without the start of jobs and what other
+studies have cached.  With ``--estimate`` nothing is run: the seconds of a round are those of
+``skymask/jobs/costs.py``, right within a factor of two on a CPU and not measured on a GPU.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def seconds_per_round(run: Experiment, rounds: int) -> tuple[float, float]:
 
 
 def estimated(study: Study, cores: int) -> str:
-    """A row: hours on CPU cores and on one GPU, as the package estimates them."""
+    """Return a row: hours on CPU cores and on one GPU, as the package estimates them."""
     hours = {
         device: sum(
             cell.rounds * costs.seconds_per_round(replace(cell.experiment, device=device))
