@@ -8,12 +8,10 @@ from skymask.attacks.coordinates import attacked_coordinates
 from skymask.contracts import RequirementError
 from skymask.federation.attack import attack
 from skymask.federation.train import train, training_data
-from skymask.models.architectures import MODELS
 from skymask.models.flat_parameters import Layout
 from skymask.seeds import generator
 from skymask.study.experiment import Method
 from skymask.study.methods import check_method, update_attacks
-from skymask.study.registry import registry
 from skymask.study.validation import Problems
 from tests.support.federations import carried, federation, same_bits
 
@@ -191,14 +189,6 @@ def test_a_run_remembers_nothing_of_its_coordinates():
 
 
 # --- what a study knows -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("shape", [(1, 12, 12), (3, 16, 12)])
-def test_a_study_knows_the_layers_of_every_model(model, shape):
-    layers = registry("skymask.models.architectures", "MODELS")[model].facts["layers"]
-    assert layers == Layout.of(MODELS[model](shape, 5)).names
-    assert MODELS[model].facts["layers"] == layers
 
 
 def test_attacks_on_data_alone_and_no_attack_have_no_coordinates():

@@ -6,34 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from skymask.attacks import ATTACKS, DATA_ATTACKS
 from skymask.defenses import DEFENSES, PRE_AGGREGATORS
 from skymask.jobs import costs, spans
-from skymask.models.architectures import MODELS, build
-from skymask.models.flat_parameters import Layout
 from skymask.study.experiment import Method
 from tests.support.federations import BASE
 
 from .test_spans import NOWHERE, read
-
-
-def counted(module, shape):
-    """Multiply-adds of a forward pass on one sample, as torch counts them."""
-    with FlopCounterMode(display=False) as counter:
-        module(torch.zeros(1, *shape))
-    return counter.get_total_flops() // 2
-
-
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 11, 14)])
-@pytest.mark.parametrize("model", MODELS)
-def test_the_layers_are_those_of_the_model(model, shape):
-    assert model in costs.LAYERS, "enter the layers of the model in skymask.jobs.costs"
-    module = build(model, shape, 7, 1)
-    assert costs.parameters(model, shape, 7) == Layout.of(module).dimension
-    assert costs.multiply_adds(model, shape, 7) == counted(module, shape)
 
 
 def test_what_is_told_of_methods_is_of_methods_that_exist():

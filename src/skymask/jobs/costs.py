@@ -12,13 +12,11 @@ a factor of two is all they are for, since no result depends on how rounds are c
 heavy: the Snakefile plans its DAG with it.
 """
 
-from collections.abc import Callable
-from math import ceil, prod
+from math import ceil
 
+from skymask.models.layer_shapes import multiply_adds, parameters
 from skymask.study.experiment import Experiment, Method
 from skymask.study.registry import registry
-
-Shape = tuple[int, ...]
 
 MINUTE = 60.0
 """Seconds."""
@@ -47,82 +45,6 @@ METHODS: dict[str, tuple[float, float]] = {
 
 FASTER = {"cpu": 1.0, "cuda": 10.0}
 """How many times as fast a device is.  For CUDA this is taken, not measured."""
-
-
-Layer = tuple[int, int, int]
-"""Weights of an output, outputs at a place, places: 1 for a linear layer, pixels of the output."""
-
-
-def _small_cnn(shape: Shape, classes: int) -> list[Layer]:
-    channels, height, width = shape
-    return [
-        (9 * channels, 8, height * width),
-        (9 * 8, 16, (height // 2) * (width // 2)),
-        (16 * (height // 4) * (width // 4), classes, 1),
-    ]
-
-
-def _cnn(shape: Shape, classes: int) -> list[Layer]:
-    channels, height, width = shape
-    rows, columns = ((height - 2) // 2 - 2) // 2, ((width - 2) // 2 - 2) // 2
-    return [
-        (9 * channels, 30, (4 * rows + 4) * (4 * columns + 4)),
-        (9 * 30, 50, 2 * rows * 2 * columns),
-        (50 * rows * columns, 100, 1),
-        (100, classes, 1),
-    ]
-
-
-def _resnet20(shape: Shape, classes: int) -> list[Layer]:
-    channels, height, width = shape
-    layers, before = [], channels
-
-    def convolution(weights: int, outputs: int, pixels: int) -> list[Layer]:
-        # no bias, but a scale and a shift; the second of them stands as a layer of its own
-        return [(weights, outputs, pixels), (0, outputs, 0)]
-
-    layers += convolution(9 * channels, 16, height * width)
-    before = 16
-    for place, outputs in enumerate((16, 32, 64)):
-        pixels = -(-height // 2**place) * -(-width // 2**place)
-        for _ in range(3):
-            layers += convolution(9 * before, outputs, pixels)
-            layers += convolution(9 * outputs, outputs, pixels)
-            layers += convolution(before, outputs, pixels) if before != outputs else []
-            before = outputs
-    return [*layers, (64, classes, 1)]
-
-
-LAYERS: dict[str, Callable[[Shape, int], list[Layer]]] = {
-    "logistic_regression": lambda shape, classes: [(prod(shape), classes, 1)],
-    "mlp": lambda shape, classes: [(prod(shape), 64, 1), (64, classes, 1)],
-    "small_cnn": _small_cnn,
-    "cnn": _cnn,
-    "resnet20": _resnet20,
-}
-"""The layers of a model on samples of a shape; one that is missing counts as ``mlp``."""
-
-
-def parameters(model: str, shape: Shape, classes: int) -> int:
-    """The number of a model's parameters, d.
-
-    >>> parameters("cnn", (1, 28, 28), 10)
-    139960
-    """
-    return sum((weights + 1) * outputs for weights, outputs, _ in _layers(model, shape, classes))
-
-
-def multiply_adds(model: str, shape: Shape, classes: int) -> int:
-    """The multiply-adds of a model's forward pass on one sample, v.
-
-    >>> multiply_adds("mlp", (1, 8, 8), 10)
-    4736
-    """
-    return sum(prod(layer) for layer in _layers(model, shape, classes))
-
-
-def _layers(model: str, shape: Shape, classes: int) -> list[Layer]:
-    return LAYERS.get(model, LAYERS["mlp"])(shape, classes)
 
 
 def seconds_per_round(run: Experiment) -> float:

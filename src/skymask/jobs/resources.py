@@ -17,6 +17,7 @@ from math import ceil, prod
 from typing import Any
 
 from skymask.jobs import costs
+from skymask.models.layer_shapes import parameters
 from skymask.study.experiment import Experiment
 from skymask.study.registry import registry
 
@@ -48,7 +49,7 @@ SLACK = 8
 def memory(run: Experiment, attempt: int = 1) -> int:
     """MB for a job that carries stages of ``run``."""
     facts = _facts(run.dataset)
-    dimension = costs.parameters(run.model, tuple(facts["shape"]), facts["classes"])
+    dimension = parameters(run.model, tuple(facts["shape"]), facts["classes"])
     entries = (run.clients + 1) * dimension
     cuda = CUDA if run.device.startswith("cuda") else 0
     needed = NESTED + RUNTIME + cuda + _values(facts) * VALUE + entries * ENTRY

@@ -3,6 +3,7 @@
 from math import ceil
 from typing import Any
 
+from skymask.models.layer_shapes import tensor_names
 from skymask.study.experiment import Experiment
 from skymask.study.methods import REGISTRIES, violations
 from skymask.study.validation import PLAIN, Problems
@@ -109,7 +110,7 @@ def _check_attack(run: Experiment, facts: dict[str, Any], problems: Problems) ->
     for sentence in violations(entry, known):
         shown = f"{sentence}, with dataset {run.dataset}: change it or the dataset"
         problems.say(f"attack {run.attack.name}: {shown}")
-    layers = PLAIN["model"]()[run.model].facts["layers"]
+    layers = tensor_names(run.model)
     for layer in run.attack.parameters.get("coordinates", {}).get("layers") or []:
         if layer not in layers:
             problems.unknown(
