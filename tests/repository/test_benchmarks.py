@@ -50,7 +50,7 @@ def test_the_baseline_of_training_takes_the_same_steps():
 
     source = torch.Generator().manual_seed(0)
     # one batch a client, so that the order of the samples does not matter
-    held = [
+    data = [
         Samples(torch.rand(16, 1, 28, 28, generator=source), torch.arange(16) % 10)
         for _ in range(2)
     ]
@@ -60,9 +60,9 @@ def test_the_baseline_of_training_takes_the_same_steps():
     model = ResidentModel(architectures.build("cnn", (1, 28, 28), 10, 0))
     start = torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
     ours = train_clients(
-        model, start, held, LocalTraining(1, 16, 0.5, 1e-2), lambda _: torch.Generator()
+        model, start, data, LocalTraining(1, 16, 0.5, 1e-2), lambda _: torch.Generator()
     )
-    theirs = DataLoaderLoop(net, held, 16, 0.5, 1e-2)()
+    theirs = DataLoaderLoop(net, data, 16, 0.5, 1e-2)()
     flat = torch.stack([torch.cat([layer.flatten() for layer in update]) for update in theirs])
     assert ours.norm() > 0.1
     assert_close(ours, flat, rtol=1e-3, atol=1e-5)

@@ -1,7 +1,7 @@
-"""Every pinned package may be used beside code under the MIT licence.
+"""Licences of the pinned packages.
 
-What counts is what the package says of itself: its licence expression, or else the classifiers of
-its index entry, or else its field of free text where that is an expression.
+A package names its licence in an expression, in the classifiers of its index entry, or in a field of
+free text; the first of these counts.
 """
 
 import re
@@ -84,13 +84,13 @@ def problem(name, package):
     if name in SAYS_NOTHING and not expression and not classifiers:
         if any(text.startswith(SAYS_NOTHING[name]) for text in texts(package)):
             return None
-        return f"{name} ships another licence than it did: read it, and mend SAYS_NOTHING"
+        return f"{name} ships a new licence: read it and update SAYS_NOTHING"
     if name in PROGRAMS and expression == PROGRAMS[name]:
         return None
     if name in MIXED:
         if any(MIXED[name] in text for text in texts(package)):
             return None
-        return f"{name} says no more what its licence GPL is for: read it, and mend MIXED"
+        return f"{name} no longer says what its GPL licence is for: read it and update MIXED"
     try:
         if expression or not classifiers:
             fits = bool(shown) and compatible(shown)
@@ -101,8 +101,8 @@ def problem(name, package):
     if fits:
         return None
     return (
-        f"{name} has the licence {shown!r}, which is not known to go with MIT: if it does, add it "
-        "to the lists of this test with its source, else remove the package"
+        f"{name} has the licence {shown!r}, which is not known to go with MIT: add it to the "
+        "lists of this test if it does, otherwise remove the package"
     )
 
 
@@ -132,7 +132,7 @@ def test_all_pins_are_seen():
 
 
 class Package:
-    """A package that says of its licence what the test wants."""
+    """A package with given metadata."""
 
     def __init__(self, **metadata):
         self.metadata = Metadata(metadata)
@@ -149,7 +149,7 @@ def osi(name):
 
 
 @pytest.mark.parametrize(
-    "said",
+    "metadata",
     [
         {},
         {"License": "see the file LICENSE"},
@@ -161,14 +161,14 @@ def osi(name):
         osi("Other/Proprietary License"),
     ],
 )
-def test_a_licence_that_is_unknown_or_does_not_fit_is_said(said):
-    sentence = problem("pack", Package(**said))
+def test_a_licence_that_is_unknown_or_does_not_fit_is_reported(metadata):
+    sentence = problem("pack", Package(**metadata))
     assert sentence.startswith("pack has the licence ")
     assert "is not known to go with MIT" in sentence
 
 
 @pytest.mark.parametrize(
-    "said",
+    "metadata",
     [
         {"License-Expression": "MIT OR GPL-3.0-only"},
         {"License-Expression": "Apache-2.0 WITH LLVM-exception AND BSD-2-Clause"},
@@ -176,10 +176,10 @@ def test_a_licence_that_is_unknown_or_does_not_fit_is_said(said):
         osi("BSD License"),
     ],
 )
-def test_a_licence_that_leaves_a_way_fits(said):
-    assert problem("pack", Package(**said)) is None
+def test_a_licence_that_leaves_a_way_fits(metadata):
+    assert problem("pack", Package(**metadata)) is None
 
 
 @pytest.mark.parametrize("name", ["byzfl", "docutils"])
-def test_an_exception_holds_only_while_the_package_ships_that_licence(name):
-    assert "read it, and mend" in problem(name, Package())
+def test_an_exception_counts_only_while_the_package_ships_that_licence(name):
+    assert "read it and update" in problem(name, Package())

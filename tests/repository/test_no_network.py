@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 from no_network import NetworkError
 
-# documentation's own addresses (RFC 5737, 3849): nobody answers there; nor to a name in .invalid
+# addresses and names that never answer: for documentation (RFC 5737, 3849), and below .invalid
 FAR = [
     (socket.AF_INET, ("192.0.2.1", 80)),
     (socket.AF_INET6, ("2001:db8::1", 80, 0, 0)),
@@ -60,7 +60,7 @@ def test_loopback_and_unix_sockets_work(tmp_path):
     other.close()
 
 
-def test_a_process_that_a_test_starts_is_kept_off_it_too():
+def test_processes_that_tests_start_do_not_reach_the_network_either():
     code = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=1)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1

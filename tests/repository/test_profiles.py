@@ -1,4 +1,4 @@
-"""The profiles: what Snakemake is told where nobody tells it otherwise."""
+"""The profiles of Snakemake."""
 
 import re
 from pathlib import Path
@@ -13,16 +13,16 @@ def profile(name):
     return yaml.safe_load((PROFILES / name / "config.yaml").read_text(encoding="utf-8"))
 
 
-def test_the_default_profile_changes_nothing_of_that_for_slurm():
-    # Snakemake reads it besides, and its keys win
+def test_the_default_profile_overrides_no_key_of_the_slurm_profile():
+    # Snakemake also reads the default profile, and its keys win
     slurm, default = profile("slurm"), profile("default")
     # processes of one machine, which SLURM does not count
-    beside = {"cores": "all", "resources": ["gpu_slots=1"]}
-    assert {key: value for key, value in default.items() if slurm.get(key) != value} == beside
+    added = {"cores": "all", "resources": ["gpu_slots=1"]}
+    assert {key: value for key, value in default.items() if slurm.get(key) != value} == added
     assert slurm["set-resource-scopes"] == ["gpu_slots=local"]
 
 
-def test_a_lost_answer_of_slurm_is_survived_for_minutes():
+def test_slurm_may_be_out_of_reach_for_minutes():
     slurm = profile("slurm")
     tries, a_second = slurm["slurm-status-attempts"], slurm["max-status-checks-per-second"]
     assert tries / a_second >= 180

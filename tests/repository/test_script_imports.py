@@ -1,4 +1,4 @@
-"""What the start of each job loads: nothing that its work can do without."""
+"""Packages that each script loads."""
 
 import ast
 import subprocess
