@@ -1,7 +1,7 @@
 """Licences of the pinned packages.
 
-A package names its licence in an expression, in the classifiers of its index entry, or in a field of
-free text; the first of these counts.
+A package names its licence in an expression, in the classifiers of its index entry, or in a field
+of free text; the first of these counts.
 """
 
 import re
