@@ -134,10 +134,14 @@ def test_the_span_before_is_the_one_that_ends_there():
     assert jobs_spans.previous_span(30, cut) is None
 
 
+def pieces(*arguments, staged):
+    return [str(path) for path in jobs_spans.pieces(*arguments, staged=staged)]
+
+
 @pytest.mark.parametrize("name", ["metrics", "clients", "aggregates", "layers", "timings"])
 def test_the_pieces_of_spans_are_in_order(name):
     cut = [(1, 2), (3, 9), (10, 10)]
-    assert jobs_spans.pieces(Path("runs/a"), name, cell(), cut, staged=False) == [
+    assert pieces(Path("runs/a"), name, cell(), cut, staged=False) == [
         f"runs/a/spans/1-2/{name}.parquet",
         f"runs/a/spans/3-9/{name}.parquet",
         f"runs/a/spans/10-10/{name}.parquet",
@@ -145,27 +149,25 @@ def test_the_pieces_of_spans_are_in_order(name):
 
 
 def test_the_pieces_of_rounds_are_in_the_order_of_numbers():
-    found = jobs_spans.pieces(Path("runs/a"), "clients", cell(rounds=11), [], staged=True)
+    found = pieces(Path("runs/a"), "clients", cell(rounds=11), [], staged=True)
     # round 10 comes after 9, not after 1
     assert found == [f"runs/a/rounds/{r}/clients.parquet" for r in range(1, 12)]
 
 
 @pytest.mark.parametrize("name", ["aggregates", "layers"])
 def test_every_round_has_its_aggregate_and_layers_evaluated_or_not(name):
-    found = jobs_spans.pieces(Path("a"), name, cell(rounds=3, evaluate_every=3), [], staged=True)
+    found = pieces(Path("a"), name, cell(rounds=3, evaluate_every=3), [], staged=True)
     assert found == [f"a/rounds/{r}/{name}.parquet" for r in (1, 2, 3)]
 
 
 def test_there_are_metrics_of_evaluated_rounds_only():
     sparse = cell(evaluate_every=4)
-    found = jobs_spans.pieces(Path("runs/a"), "metrics", sparse, [], staged=True)
+    found = pieces(Path("runs/a"), "metrics", sparse, [], staged=True)
     assert found == ["runs/a/rounds/4/metrics.parquet", "runs/a/rounds/8/metrics.parquet"]
 
 
 def test_there_are_timings_of_every_stage_that_ran():
-    found = jobs_spans.pieces(
-        Path("a"), "timings", cell(rounds=3, evaluate_every=2), [], staged=True
-    )
+    found = pieces(Path("a"), "timings", cell(rounds=3, evaluate_every=2), [], staged=True)
     stages = {
         1: ["train", "attack", "aggregate"],
         2: ["train", "attack", "aggregate", "evaluate"],

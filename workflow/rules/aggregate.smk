@@ -2,21 +2,21 @@
 rule aggregate:
     input:
         unpack(federation_of),
-        updates="results/runs/{run}/rounds/{round}/updates.parquet",
-        statistics="results/runs/{run}/rounds/{round}/statistics.parquet",
+        updates=ROUND / "updates.parquet",
+        statistics=ROUND / "statistics.parquet",
         model=lambda wildcards: before(wildcards, "model"),
         state=lambda wildcards: before(wildcards, "defense_state"),
     output:
-        model="results/runs/{run}/rounds/{round}/model.parquet",
-        state="results/runs/{run}/rounds/{round}/defense_state.parquet",
-        clients="results/runs/{run}/rounds/{round}/clients.parquet",
-        aggregates="results/runs/{run}/rounds/{round}/aggregates.parquet",
-        layers="results/runs/{run}/rounds/{round}/layers.parquet",
-        timings="results/runs/{run}/rounds/{round}/timings/aggregate.parquet",
+        model=ROUND / "model.parquet",
+        state=ROUND / "defense_state.parquet",
+        clients=ROUND / "clients.parquet",
+        aggregates=ROUND / "aggregates.parquet",
+        layers=ROUND / "layers.parquet",
+        timings=paths.stage_timings(RUN, "{round}", "aggregate"),
     log:
-        "results/logs/aggregate/{run}/{round}.log",
+        paths.log("aggregate", "{run}", "{round}"),
     benchmark:
-        "results/benchmarks/aggregate/{run}/{round}.tsv"
+        paths.benchmark("aggregate", "{run}", "{round}")
     conda:
         "../../environment.yml"
     threads: THREADS

@@ -2,17 +2,17 @@
 rule attack:
     input:
         unpack(federation_of),
-        updates="results/runs/{run}/rounds/{round}/honest_updates.parquet",
+        updates=ROUND / "honest_updates.parquet",
         model=lambda wildcards: before(wildcards, "model"),
         state=lambda wildcards: before(wildcards, "attack_state"),
     output:
-        updates=temp("results/runs/{run}/rounds/{round}/updates.parquet"),
-        state="results/runs/{run}/rounds/{round}/attack_state.parquet",
-        timings="results/runs/{run}/rounds/{round}/timings/attack.parquet",
+        updates=temp(ROUND / "updates.parquet"),
+        state=ROUND / "attack_state.parquet",
+        timings=paths.stage_timings(RUN, "{round}", "attack"),
     log:
-        "results/logs/attack/{run}/{round}.log",
+        paths.log("attack", "{run}", "{round}"),
     benchmark:
-        "results/benchmarks/attack/{run}/{round}.tsv"
+        paths.benchmark("attack", "{run}", "{round}")
     conda:
         "../../environment.yml"
     threads: THREADS

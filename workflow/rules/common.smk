@@ -11,7 +11,7 @@ BASE = Path(workflow.snakefile).parents[2]
 sys.path.insert(0, f"{BASE}/src")
 
 from skymask.artifacts import atomic  # noqa: E402
-from skymask.jobs import locks, resources, resume, spans  # noqa: E402
+from skymask.jobs import locks, paths, resources, resume, spans  # noqa: E402
 from skymask.jobs.fingerprint import fingerprint  # noqa: E402
 from skymask.reporting import console, outputs  # noqa: E402
 from skymask.study import load  # noqa: E402
@@ -82,7 +82,7 @@ STAGED = STUDY.rounds_per_job == 1
 THREADS = max(cell.experiment.threads for cell in RUNS.values())
 GPUS = int(any(cell.experiment.device.startswith("cuda") for cell in RUNS.values()))
 # with the prefix that a workflow may give its modules
-RUNS_FOLDER = Path(str(workflow.modifier.modify_path("results/runs")))
+RUNS_FOLDER = Path(str(workflow.modifier.modify_path(str(paths.run("")))))
 SPANS = {
     run: spans.spans(RUNS_FOLDER / run, cell.rounds, spans.rounds_per_job(STUDY, cell))
     for run, cell in RUNS.items()
@@ -134,44 +134,44 @@ def minutes(wildcards, attempt):
     return resources.minutes(experiment(wildcards), rounds, attempt)
 
 
+# the folders of a run, and of one round or one span of rounds of it
+RUN = paths.run("{run}")
+ROUND = paths.round_(RUN, "{round}")
+SPAN = paths.span(RUN, "{first}", "{last}")
+
+
 def federation_of(wildcards):
-    """What every stage of a run reads."""
+    """The files that every stage of a run reads."""
     run = experiment(wildcards)
     return {
         # written once for a run; its time says nothing
-        "experiment": ancient(f"results/runs/{wildcards.run}/experiment.json"),
-        "partition": f"results/partitions/{run.partition_id}.parquet",
-        "train": f"results/data/{run.dataset}/train.parquet",
-        "test": f"results/data/{run.dataset}/test.parquet",
+        "experiment": ancient(paths.run(run.run) / "experiment.json"),
+        "partition": paths.partition(run.partition_id),
+        "train": paths.dataset(run.dataset, "train"),
+        "test": paths.dataset(run.dataset, "test"),
     }
 
 
 def before(wildcards, name):
-    """A file of the round before."""
-    return (
-        f"results/runs/{wildcards.run}/rounds/{int(wildcards.round) - 1}/{name}.parquet"
-    )
+    """A file of the previous round."""
+    folder = paths.round_(paths.run(wildcards.run), int(wildcards.round) - 1)
+    return folder / f"{name}.parquet"
 
 
 def pieces(wildcards, name):
-    """The files that a run's collected file is made of, in the order of rounds."""
-    return spans.pieces(
-        Path("results/runs") / wildcards.run,
-        name,
-        RUNS[wildcards.run],
-        SPANS[wildcards.run],
-        STAGED,
-    )
+    """The files that a collected file of a run consists of, in the order of rounds."""
+    run = wildcards.run
+    return spans.pieces(paths.run(run), name, RUNS[run], SPANS[run], STAGED)
 
 
 def progress_before(wildcards):
-    """The files a span goes on from; none for the first."""
-    span = spans.previous_span(int(wildcards.first), SPANS[wildcards.run])
-    if span is None:
+    """The files that a span continues from; none for the first."""
+    previous = spans.previous_span(int(wildcards.first), SPANS[wildcards.run])
+    if previous is None:
         return {}
-    folder = f"results/runs/{wildcards.run}/spans/{span[0]}-{span[1]}"
+    folder = paths.span(paths.run(wildcards.run), *previous)
     return {
-        name: f"{folder}/{name}.parquet"
+        name: folder / f"{name}.parquet"
         for name in ("model", "attack_state", "defense_state")
     }
 
@@ -182,37 +182,37 @@ def kept(first, last):
 
 
 def kept_pieces(wildcards):
-    """The files that hold the kept updates of a run."""
-    run = wildcards.run
+    """The files with the kept updates of a run."""
+    run = paths.run(wildcards.run)
     if STAGED:
-        rounds = kept(1, RUNS[run].rounds)
-        return [f"results/runs/{run}/rounds/{r}/updates.parquet" for r in rounds]
-    spans = [(first, last) for first, last in SPANS[run] if kept(first, last)]
-    return [
-        f"results/runs/{run}/spans/{first}-{last}/updates.parquet"
-        for first, last in spans
-    ]
+        rounds = kept(1, RUNS[wildcards.run].rounds)
+        folders = [paths.round_(run, number) for number in rounds]
+    else:
+        folders = [
+            paths.span(run, *span) for span in SPANS[wildcards.run] if kept(*span)
+        ]
+    return [folder / "updates.parquet" for folder in folders]
 
 
 def collected(name):
-    """That file of every run of the study."""
-    return [f"results/runs/{run}/{name}.parquet" for run in RUNS]
+    """That collected file of every run of the study."""
+    return [paths.run(run) / f"{name}.parquet" for run in RUNS]
 
 
 TABLES = [
-    f"results/tables/{STUDY.name}/{table}.{suffix}"
+    paths.table(STUDY.name, table, suffix)
     for table in outputs.tables(STUDY)
     for suffix in ("csv", "md", "tex", "parquet")
 ]
 MASKED = [run for run, cell in RUNS.items() if outputs.masked(cell)]
 BACKDOORED = [cell.experiment for cell in RUNS.values() if outputs.backdoored(cell)]
 FIGURES = [
-    f"results/figures/{STUDY.name}/{figure}.{suffix}"
+    paths.figure(STUDY.name, figure, suffix)
     for figure in outputs.figures(STUDY)
     for suffix in ("png", "pdf")
 ]
 KEPT_UPDATES = [
-    f"results/runs/{run}/updates.parquet"
+    paths.run(run) / "updates.parquet"
     for run, cell in RUNS.items()
     if kept(1, cell.rounds)
 ]

@@ -6,12 +6,12 @@ DATA_MODULES = {
 
 rule data:
     output:
-        train="results/data/{dataset}/train.parquet",
-        test="results/data/{dataset}/test.parquet",
+        train=paths.dataset("{dataset}", "train"),
+        test=paths.dataset("{dataset}", "test"),
     log:
-        "results/logs/data/{dataset}.log",
+        paths.log("data", "{dataset}"),
     benchmark:
-        "results/benchmarks/data/{dataset}.tsv"
+        paths.benchmark("data", "{dataset}")
     # where Snakemake runs, also with SLURM: other hosts of a cluster often have no network
     localrule: True
     conda:

@@ -2,15 +2,15 @@
 rule evaluate:
     input:
         unpack(federation_of),
-        model="results/runs/{run}/rounds/{round}/model.parquet",
-        aggregates="results/runs/{run}/rounds/{round}/aggregates.parquet",
+        model=ROUND / "model.parquet",
+        aggregates=ROUND / "aggregates.parquet",
     output:
-        metrics="results/runs/{run}/rounds/{round}/metrics.parquet",
-        timings="results/runs/{run}/rounds/{round}/timings/evaluate.parquet",
+        metrics=ROUND / "metrics.parquet",
+        timings=paths.stage_timings(RUN, "{round}", "evaluate"),
     log:
-        "results/logs/evaluate/{run}/{round}.log",
+        paths.log("evaluate", "{run}", "{round}"),
     benchmark:
-        "results/benchmarks/evaluate/{run}/{round}.tsv"
+        paths.benchmark("evaluate", "{run}", "{round}")
     conda:
         "../../environment.yml"
     threads: THREADS

@@ -1,13 +1,15 @@
 # Who holds which training sample; shared by all runs that split alike.
 rule partition:
     input:
-        train=lambda wildcards: f"results/data/{PARTITIONS[wildcards.partition].dataset}/train.parquet",
+        train=lambda wildcards: paths.dataset(
+            PARTITIONS[wildcards.partition].dataset, "train"
+        ),
     output:
-        "results/partitions/{partition}.parquet",
+        paths.partition("{partition}"),
     log:
-        "results/logs/partition/{partition}.log",
+        paths.log("partition", "{partition}"),
     benchmark:
-        "results/benchmarks/partition/{partition}.tsv"
+        paths.benchmark("partition", "{partition}")
     conda:
         "../../environment.yml"
     resources:

@@ -2,11 +2,11 @@
 rule experiments:
     output:
         # in one job: a process for each of hundreds of small files would take minutes
-        [f"results/runs/{run}/experiment.json" for run in RUNS],
+        [paths.run(run) / "experiment.json" for run in RUNS],
     log:
-        f"results/logs/experiments/{STUDY.name}.log",
+        paths.log("experiments", STUDY.name),
     benchmark:
-        f"results/benchmarks/experiments/{STUDY.name}.tsv"
+        paths.benchmark("experiments", STUDY.name)
     localrule: True
     conda:
         "../../environment.yml"
@@ -19,19 +19,19 @@ rule span:
         unpack(federation_of),
         unpack(progress_before),
     output:
-        model="results/runs/{run}/spans/{first}-{last}/model.parquet",
-        attack_state="results/runs/{run}/spans/{first}-{last}/attack_state.parquet",
-        defense_state="results/runs/{run}/spans/{first}-{last}/defense_state.parquet",
-        clients="results/runs/{run}/spans/{first}-{last}/clients.parquet",
-        aggregates="results/runs/{run}/spans/{first}-{last}/aggregates.parquet",
-        layers="results/runs/{run}/spans/{first}-{last}/layers.parquet",
-        metrics="results/runs/{run}/spans/{first}-{last}/metrics.parquet",
-        timings="results/runs/{run}/spans/{first}-{last}/timings.parquet",
-        updates="results/runs/{run}/spans/{first}-{last}/updates.parquet",
+        model=SPAN / "model.parquet",
+        attack_state=SPAN / "attack_state.parquet",
+        defense_state=SPAN / "defense_state.parquet",
+        clients=SPAN / "clients.parquet",
+        aggregates=SPAN / "aggregates.parquet",
+        layers=SPAN / "layers.parquet",
+        metrics=SPAN / "metrics.parquet",
+        timings=SPAN / "timings.parquet",
+        updates=SPAN / "updates.parquet",
     log:
-        "results/logs/span/{run}/{first}-{last}.log",
+        paths.log("span", "{run}", "{first}-{last}"),
     benchmark:
-        "results/benchmarks/span/{run}/{first}-{last}.tsv"
+        paths.benchmark("span", "{run}", "{first}-{last}")
     conda:
         "../../environment.yml"
     threads: THREADS
@@ -55,15 +55,15 @@ rule collect:
         layers=lambda wildcards: pieces(wildcards, "layers"),
         timings=lambda wildcards: pieces(wildcards, "timings"),
     output:
-        metrics="results/runs/{run}/metrics.parquet",
-        clients="results/runs/{run}/clients.parquet",
-        aggregates="results/runs/{run}/aggregates.parquet",
-        layers="results/runs/{run}/layers.parquet",
-        timings="results/runs/{run}/timings.parquet",
+        metrics=RUN / "metrics.parquet",
+        clients=RUN / "clients.parquet",
+        aggregates=RUN / "aggregates.parquet",
+        layers=RUN / "layers.parquet",
+        timings=RUN / "timings.parquet",
     log:
-        "results/logs/collect/{run}.log",
+        paths.log("collect", "{run}"),
     benchmark:
-        "results/benchmarks/collect/{run}.tsv"
+        paths.benchmark("collect", "{run}")
     localrule: True
     conda:
         "../../environment.yml"
@@ -77,11 +77,11 @@ rule collect_updates:
     input:
         kept_pieces,
     output:
-        "results/runs/{run}/updates.parquet",
+        RUN / "updates.parquet",
     log:
-        "results/logs/collect_updates/{run}.log",
+        paths.log("collect_updates", "{run}"),
     benchmark:
-        "results/benchmarks/collect_updates/{run}.tsv"
+        paths.benchmark("collect_updates", "{run}")
     localrule: True
     conda:
         "../../environment.yml"

@@ -3,13 +3,13 @@ rule initialise:
     input:
         unpack(federation_of),
     output:
-        model="results/runs/{run}/rounds/0/model.parquet",
-        attack_state="results/runs/{run}/rounds/0/attack_state.parquet",
-        defense_state="results/runs/{run}/rounds/0/defense_state.parquet",
+        model=paths.round_(RUN, 0) / "model.parquet",
+        attack_state=paths.round_(RUN, 0) / "attack_state.parquet",
+        defense_state=paths.round_(RUN, 0) / "defense_state.parquet",
     log:
-        "results/logs/initialise/{run}.log",
+        paths.log("initialise", "{run}"),
     benchmark:
-        "results/benchmarks/initialise/{run}.tsv"
+        paths.benchmark("initialise", "{run}")
     conda:
         "../../environment.yml"
     resources:
@@ -26,13 +26,13 @@ rule train:
         unpack(federation_of),
         model=lambda wildcards: before(wildcards, "model"),
     output:
-        updates=temp("results/runs/{run}/rounds/{round}/honest_updates.parquet"),
-        statistics=temp("results/runs/{run}/rounds/{round}/statistics.parquet"),
-        timings="results/runs/{run}/rounds/{round}/timings/train.parquet",
+        updates=temp(ROUND / "honest_updates.parquet"),
+        statistics=temp(ROUND / "statistics.parquet"),
+        timings=paths.stage_timings(RUN, "{round}", "train"),
     log:
-        "results/logs/train/{run}/{round}.log",
+        paths.log("train", "{run}", "{round}"),
     benchmark:
-        "results/benchmarks/train/{run}/{round}.tsv"
+        paths.benchmark("train", "{run}", "{round}")
     conda:
         "../../environment.yml"
     threads: THREADS

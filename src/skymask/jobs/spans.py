@@ -5,7 +5,7 @@ Imports nothing heavy: the Snakefile plans its DAG with it.
 
 from pathlib import Path
 
-from skymask.jobs import costs
+from skymask.jobs import costs, paths
 from skymask.study.grid import Cell, Study
 
 STAGES = ("train", "attack", "aggregate", "evaluate")
@@ -23,10 +23,8 @@ def spans(folder: Path, rounds: int, rounds_per_job: int) -> list[Span]:
     if rounds_per_job == 1:
         return []
     known: dict[int, list[int]] = {}
-    for path in folder.glob("spans/*-*/model.parquet"):
-        start, _, end = path.parent.name.partition("-")
-        if start.isdigit() and end.isdigit():
-            known.setdefault(int(start), []).append(int(end))
+    for start, end in paths.finished_spans(folder):
+        known.setdefault(start, []).append(end)
     # the last round that a chain of known spans from a round on leads to
     reach: dict[int, int] = {}
     for begin in sorted(known, reverse=True):
@@ -52,22 +50,24 @@ def rounds_per_job(study: Study, cell: Cell) -> int:
     return study.rounds_per_job
 
 
-def pieces(folder: Path, name: str, cell: Cell, cut: list[Span], staged: bool) -> list[str]:
-    """The files with the rows ``name`` (metrics, clients, timings) of a run, in order of rounds."""
+def pieces(folder: Path, name: str, cell: Cell, cut: list[Span], staged: bool) -> list[Path]:
+    """List the files with the rows ``name`` (metrics, clients, timings) of a run, by round."""
     if not staged:
-        return [f"{folder}/spans/{first}-{last}/{name}.parquet" for first, last in cut]
+        return [paths.span(folder, *span) / f"{name}.parquet" for span in cut]
     run = cell.experiment
     rounds = range(1, cell.rounds + 1)
-    if name == "metrics":
-        return [f"{folder}/rounds/{r}/metrics.parquet" for r in rounds if run.evaluates(r)]
     if name == "timings":
         return [
-            f"{folder}/rounds/{r}/timings/{stage}.parquet"
+            paths.stage_timings(folder, r, stage)
             for r in rounds
             for stage in STAGES
             if stage != "evaluate" or run.evaluates(r)
         ]
-    return [f"{folder}/rounds/{r}/{name}.parquet" for r in rounds]
+    return [
+        paths.round_(folder, r) / f"{name}.parquet"
+        for r in rounds
+        if name != "metrics" or run.evaluates(r)
+    ]
 
 
 def previous_span(first: int, cut: list[Span]) -> Span | None:

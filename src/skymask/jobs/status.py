@@ -12,7 +12,7 @@ from typing import Literal
 
 from skymask.artifacts.parquet import ArtifactError
 from skymask.artifacts.records import read_rows
-from skymask.jobs import costs, spans
+from skymask.jobs import costs, paths, spans
 from skymask.jobs.log import JobLog, read_log
 from skymask.jobs.progress import last_round
 from skymask.study.experiment import Experiment
@@ -44,14 +44,14 @@ class Progress:
     seconds: float
 
 
-def progress(study: Study, results: Path = Path("results")) -> list[Progress]:
+def progress(study: Study, results: Path = paths.RESULTS) -> list[Progress]:
     """How far each run of a study is, in the study's order."""
     return [_progress(study, cell, results) for cell in study.runs.values()]
 
 
 def _progress(study: Study, cell: Cell, results: Path) -> Progress:
     run = cell.experiment.run
-    folder = results / "runs" / run
+    folder = paths.run(run, results)
     staged = study.rounds_per_job == 1
     cut = [] if staged else spans.spans(folder, cell.rounds, spans.rounds_per_job(study, cell))
     done = _rounds_of_jobs(folder, cell, cut)
@@ -74,13 +74,14 @@ def _rounds_of_jobs(folder: Path, cell: Cell, cut: list[spans.Span]) -> int:
     if cut:
         done = 0
         for first, last in cut:
-            if not (folder / "spans" / f"{first}-{last}" / "model.parquet").exists():
+            if not (paths.span(folder, first, last) / "model.parquet").exists():
                 break
             done = last
         return done
     for round_ in range(1, cell.rounds + 1):
         files = ["model"] + (["metrics"] if cell.experiment.evaluates(round_) else [])
-        if not all((folder / "rounds" / f"{round_}" / f"{f}.parquet").exists() for f in files):
+        at = paths.round_(folder, round_)
+        if not all((at / f"{name}.parquet").exists() for name in files):
             return round_ - 1
     return cell.rounds
 
@@ -89,7 +90,7 @@ def _timed(folder: Path, cell: Cell, cut: list[spans.Span], done: int) -> tuple[
     """Rounds of finished jobs whose time is known, and their seconds in all."""
     if cut:
         finished = [span for span in cut if span[1] <= done]
-        files = [folder / "spans" / f"{a}-{b}" / "timings.parquet" for a, b in finished]
+        files = [paths.span(folder, *span) / "timings.parquet" for span in finished]
         rounds = sum(last - first + 1 for first, last in finished)
     else:
         begin = max(done - RECENT, 0)
@@ -97,7 +98,7 @@ def _timed(folder: Path, cell: Cell, cut: list[spans.Span], done: int) -> tuple[
         files = [
             path
             for r in range(begin + 1, done + 1)
-            for path in sorted((folder / "rounds" / f"{r}" / "timings").glob("*.parquet"))
+            for path in sorted(paths.stage_timings(folder, r, "*").parent.glob("*.parquet"))
         ]
     seconds = 0.0
     try:
@@ -111,19 +112,19 @@ def _timed(folder: Path, cell: Cell, cut: list[spans.Span], done: int) -> tuple[
 
 def _next_logs(cell: Cell, cut: list[spans.Span], done: int, results: Path) -> Iterable[Path]:
     """The logs of the jobs that a run needs next, and then of those that these rest on."""
-    logs, experiment = results / "logs", cell.experiment
+    experiment = cell.experiment
     if cut:
         span = next((span for span in cut if span[1] > done), cut[-1])
-        yield logs / "span" / experiment.run / f"{span[0]}-{span[1]}.log"
+        yield paths.log("span", experiment.run, f"{span[0]}-{span[1]}", results=results)
     else:
         for stage in reversed(spans.STAGES):
             # a round is evaluated while the next is trained
             for round_ in (done + 1, done + 2):
-                yield logs / stage / experiment.run / f"{round_}.log"
+                yield paths.log(stage, experiment.run, str(round_), results=results)
     if not done:
-        yield logs / "initialise" / f"{experiment.run}.log"
-        yield logs / "partition" / f"{experiment.partition_id}.log"
-        yield logs / "data" / f"{experiment.dataset}.log"
+        yield paths.log("initialise", experiment.run, results=results)
+        yield paths.log("partition", experiment.partition_id, results=results)
+        yield paths.log("data", experiment.dataset, results=results)
 
 
 def seconds_left(study: Study, found: list[Progress]) -> float:
@@ -163,7 +164,7 @@ def _running(found: list[Progress]) -> int:
     return sum(one.state == "running" for one in found)
 
 
-def text(study: Study, results: Path = Path("results")) -> str:
+def text(study: Study, results: Path = paths.RESULTS) -> str:
     """The progress of a study in words, with the log of every run that failed or was stopped."""
     found = progress(study, results)
     states = Counter(one.state for one in found)
@@ -183,10 +184,13 @@ def text(study: Study, results: Path = Path("results")) -> str:
         chosen = [one for one in found if one.state == state]
         lines += [f"{state}{note}:"] if chosen else []
         lines += [f"  {line}" for one in chosen for line in _shown(one)]
-    tables = results / "tables" / study.name
     if done == wanted:
-        there = (tables / "runs.parquet").exists()
-        lines.append(f"tables: {tables}" if there else "tables: not made yet: run snakemake again")
+        there = paths.table(study.name, "runs", "parquet", results).exists()
+        lines.append(
+            f"tables: {paths.tables(study.name, results)}"
+            if there
+            else "tables: not made yet: run snakemake again"
+        )
     return "\n".join(line for line in lines if line)
 
 
