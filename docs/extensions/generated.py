@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from docutils import nodes
-from reference import artifacts, methods, package, study_keys
+from reference import artifacts, methods, package, public_names, study_keys
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -24,6 +24,6 @@ def _directive(write: Callable[..., str]) -> type[SphinxDirective]:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register a directive for each kind of page."""
-    for write in (study_keys, methods, artifacts, package):
+    for write in (study_keys, methods, artifacts, package, public_names):
         app.add_directive(f"generated-{write.__name__.replace('_', '-')}", _directive(write))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,6 +1,7 @@
 """Reference pages written from the code, as reStructuredText."""
 
 import importlib
+import inspect
 import json
 import pkgutil
 import re
@@ -10,6 +11,7 @@ from typing import Any
 
 import yaml
 
+import skymask
 from skymask.study.registry import Entry, Parameter, registry
 
 ROOT = Path(__file__).parents[2]
@@ -131,6 +133,19 @@ def _schemas() -> dict[str, Any]:
     from skymask.artifacts.schemas import SCHEMAS
 
     return SCHEMAS
+
+
+def public_names() -> str:
+    """Write a table of the names that ``skymask`` exports."""
+    rows = []
+    for name in skymask.__all__:
+        value = getattr(skymask, name)
+        if inspect.ismodule(value):
+            described = "a function for each method: :doc:`../methods`"
+        else:
+            described = f":py:obj:`{value.__module__}.{value.__qualname__}`"
+        rows.append((f"``{name}``", described))
+    return _table(("name", "is"), rows)
 
 
 def package(name: str) -> str:
