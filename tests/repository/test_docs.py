@@ -107,6 +107,12 @@ def test_every_module_is_on_an_api_page_or_is_a_method(reference):
     assert modules - shown == {"skymask.cli"}
 
 
+def test_every_public_name_is_on_the_api_page(reference):
+    text = reference.public_names()
+    assert [name for name in skymask.__all__ if f"``{name}``" not in text] == []
+    assert ".. generated-public-names::" in page("reference/api/index.rst")
+
+
 def test_every_command_is_on_the_commands_page():
     [commands] = [a.choices for a in _parser()._actions if a.dest == "command"]
     text = page("reference/commands.md")
