@@ -1,8 +1,9 @@
 """The workflow as a module of another workflow."""
 
 import pytest
+import yaml
 
-from .harness import Project
+from .harness import ROOT, TINY, Project
 
 MODULES = """
 module skymask:
@@ -55,6 +56,16 @@ def test_modules_write_what_the_workflow_itself_writes(finished, tmp_path):
     planned = project.snakemake("-n", "--scheduler", "greedy").stdout
     (run,) = elsewhere.runs()
     assert f"elsewhere/results/runs/{run.name}/spans/5-6/model.parquet" in planned
+
+
+def test_a_module_takes_its_study_from_a_part_of_the_configuration(tmp_path):
+    project = Project(tmp_path)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({"skymask": TINY}))
+    snakefile = MODULES.partition("module elsewhere")[0].format(folder=ROOT)
+    (tmp_path / "Snakefile").write_text(
+        snakefile.replace("config: config", 'config: config["skymask"]')
+    )
+    assert project.planned("--config", "other=1")["skymask_span"] == 4
 
 
 def test_the_snakefile_for_catalogs_has_the_same_default_target(tmp_path):
