@@ -103,7 +103,7 @@ def _read(file: Path, scale: str) -> Study:
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
     # what has no small scale is small
     own = {"scale": scale} if "small" in config else {}
-    return load.read_study({**config, **own}, BASE, str(file))
+    return load.from_config({**config, **own}, str(file))
 
 
 if __name__ == "__main__":

@@ -8,12 +8,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import skymask
 from skymask.jobs import resume, status
 from skymask.reporting import console, publish, timings, trace
-from skymask.study import load, scale
+from skymask.study import load
 
 COMMANDS = {
     "summary": (console.text, "print the tables of a study and where its files lie"),
@@ -48,19 +46,15 @@ def _run(arguments: list[str] | None) -> int:
             found = trace.trace(given.table, given.cell, given.setting, given.column)
             print(found.text)
             return 1 if found.problems else 0
-        config = _config(given)
-        if given.command in ("status", "publish"):
-            study = load.read_study(config, _base(), given.study)
-            if given.command == "status":
-                print(status.text(study, given.results))
-            else:
-                day = date.today()
-                where = (given.results, _base(), given.to)
-                print(publish.write(study, given.study, *where, day))
+        study = load.from_files([given.study], _config(given))
+        if given.command == "status":
+            print(status.text(study, given.results))
+        elif given.command == "publish":
+            where = (given.results, _base(), given.to)
+            print(publish.write(study, given.study, *where, date.today()))
         else:
             answer, _ = COMMANDS[given.command]
-            name = scale.named(str(config["study"]), str(config.get("scale", "full")))
-            print(answer(name, given.results))
+            print(answer(study.name, given.results))
     except FileNotFoundError as error:
         if given.command == "trace":
             way_out = "name a table of a study that has run, results/tables/STUDY/NAME.csv"
@@ -121,24 +115,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _config(given: argparse.Namespace) -> dict[str, Any]:
-    """The study file with what the command line overrides.  Raises ValueError if it is none."""
-    path = Path(given.study)
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # beside YAML's own errors: no UTF-8, a date that is none, brackets without end
-        raise ValueError(f"{path} is not a study file, it cannot be read: {error}") from error
-    if not isinstance(config, dict) or "study" not in config:
-        raise ValueError(f"{path} is not a study file: it needs a line like study: my_study")
+    """The keys that the command line overrides, as Snakemake reads them."""
     for pair in given.config:
         if "=" not in pair:
             raise ValueError(f"--config {pair} sets nothing: write it as key=value")
+    config: dict[str, Any] = {}
     if given.config:
-        # as the run was told, to the letter; half a second that others need not wait
-        from snakemake.cli import parse_config
-        from snakemake.utils import update_config
+        from snakemake.cli import parse_config  # takes half a second
 
-        update_config(config, load.overrides(parse_config(given.config)))
+        config = parse_config(given.config)
     return config | ({"scale": given.scale} if given.scale else {})
 
 
@@ -155,7 +140,7 @@ def _base() -> Path:
     """
     found = (Path.cwd(), Path(skymask.__file__).resolve().parents[2])
     for base in found:
-        if (base / "workflow" / "schemas" / "study.schema.yaml").exists():
+        if (base / "Snakefile").exists():
             return base
     raise ValueError(
         "the workflow is not here: run the command in the folder that holds the Snakefile"

@@ -7,7 +7,6 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,12 +14,10 @@ from skymask.artifacts.samples import read_groups, write_samples
 from skymask.artifacts.tensors import read_samples
 from skymask.data.datasets import DataError, digits, har
 from skymask.study import grid
-from skymask.study.registry import path_of
 
 # the package's attribute of this name is the function
 MODULE = importlib.import_module("skymask.data.datasets.har")
 NAMES = dict(enumerate(MODULE.ACTIVITIES, start=1))
-SCHEMA = path_of("skymask").parents[2] / "workflow" / "schemas" / "study.schema.yaml"
 COUNTS = {"train": 211, "test": 92}
 TESTING = range(2, 31, 4)  # subjects of the archive's test part
 
@@ -354,8 +351,7 @@ def experiment(**changes):
         "rounds": 25,
         "local_lr": 0.1,
     }
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    (cell,) = grid.read({**config, **changes}, schema).cells
+    (cell,) = grid.read({**config, **changes}).cells
     return cell.experiment
 
 

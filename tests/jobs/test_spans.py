@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,9 +10,6 @@ from skymask.jobs import spans as jobs_spans
 from skymask.reporting import outputs
 from skymask.study import grid as study_grid
 
-SCHEMA = yaml.safe_load(
-    (Path(__file__).parents[2] / "workflow/schemas/study.schema.yaml").read_text("utf-8")
-)
 BASE = {
     "study": "tiny",
     "dataset": "digits",
@@ -31,7 +27,7 @@ NOWHERE = Path("no/such/folder")
 
 
 def read(**changes):
-    return study_grid.read({**BASE, **changes}, SCHEMA)
+    return study_grid.read({**BASE, **changes})
 
 
 def cell(**changes):

@@ -18,9 +18,6 @@ from skymask.jobs.log import JobLog, logged, read_log
 from skymask.jobs.progress import meter
 from skymask.study import grid, registry
 
-SCHEMA = yaml.safe_load(
-    (Path(__file__).parents[2] / "workflow/schemas/study.schema.yaml").read_text("utf-8")
-)
 STUDY = {
     "study": "s",
     "dataset": "digits",
@@ -42,7 +39,7 @@ needs_proc = pytest.mark.skipif(
 
 
 def read(**changes):
-    return grid.read({**STUDY, **changes}, SCHEMA)
+    return grid.read({**STUDY, **changes})
 
 
 def runs_of(read_study):
@@ -331,7 +328,7 @@ def test_the_scale_and_other_keys_can_be_overridden(tmp_path, capsys, monkeypatc
 @pytest.mark.parametrize("command", ["summary", "timings"])
 def test_other_commands_take_the_scale_too(tmp_path, capsys, command):
     file = tmp_path / "s.yaml"
-    file.write_text("study: s\n")
+    file.write_text(yaml.safe_dump({**STUDY, "small": {"rounds": 2}}))
     for override in (["--scale", "small"], ["--config", "scale=small"]):
         assert cli.main([command, str(file), "--results", str(tmp_path), *override]) == 1
         said = capsys.readouterr().err

@@ -1,13 +1,10 @@
 """What the figures show: their panels, labels and marks, from rows written by hand."""
 
-from pathlib import Path
-
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-import yaml
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -21,9 +18,6 @@ from skymask.study import grid as study_grid
 from skymask.study.experiment import SERVER
 from tests.support.federations import data
 
-SCHEMA = yaml.safe_load(
-    (Path(__file__).parents[2] / "workflow/schemas/study.schema.yaml").read_text("utf-8")
-)
 BASE = {
     "study": "tiny",
     "dataset": "digits",
@@ -49,7 +43,7 @@ SHARES = {
 
 
 def read(**changes):
-    return study_grid.read({**BASE, **changes}, SCHEMA)
+    return study_grid.read({**BASE, **changes})
 
 
 def written(grid, folder, layers=True):

@@ -43,7 +43,7 @@ SEEDS = (1, 2, 3)
 
 def read(**changes):
     config = {**PAPER, **changes}
-    return study_grid.read({k: v for k, v in config.items() if v is not ...}, SCHEMA)
+    return study_grid.read({k: v for k, v in config.items() if v is not ...})
 
 
 def claims(grid):

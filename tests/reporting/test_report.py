@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-import yaml
 
 from skymask.artifacts.parquet import ArtifactError, write_table
 from skymask.artifacts.records import write_rows
@@ -20,7 +19,6 @@ from skymask.reporting.report import Place
 from skymask.study import grid
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/study.schema.yaml").read_text("utf-8"))
 STUDY = {
     "study": "s",
     "dataset": "digits",
@@ -44,7 +42,7 @@ PIXEL = base64.b64decode(
 
 
 def read(**changes):
-    return grid.read({**STUDY, **changes}, SCHEMA)
+    return grid.read({**STUDY, **changes})
 
 
 @pytest.fixture

@@ -1,18 +1,13 @@
 """Paired t-tests of SkyMask against the best baseline, from accuracies written by hand."""
 
 import math
-from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from skymask.reporting import captions, outputs, significance
 from skymask.study import grid as study_grid
 
-SCHEMA = yaml.safe_load(
-    (Path(__file__).parents[2] / "workflow/schemas/study.schema.yaml").read_text("utf-8")
-)
 BASE = {
     "study": "tested",
     "dataset": "digits",
@@ -33,7 +28,7 @@ SKYMASK = [0.90, 0.93, 0.93]
 
 
 def read(**changes):
-    return study_grid.read({**BASE, **changes}, SCHEMA)
+    return study_grid.read({**BASE, **changes})
 
 
 def runs_of(accuracies, attack="min_max", setting=""):

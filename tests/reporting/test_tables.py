@@ -5,22 +5,17 @@ import math
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from skymask.artifacts.parquet import ArtifactError, read_table, write_table
 from skymask.artifacts.records import write_rows
 from skymask.reporting import captions, console, outputs, table_layout, tables
 from skymask.study import grid as study_grid
 
-SCHEMA = yaml.safe_load(
-    (Path(__file__).parents[2] / "workflow/schemas/study.schema.yaml").read_text("utf-8")
-)
 BASE = {
     "study": "tiny_study",
     "dataset": "digits",
@@ -54,7 +49,7 @@ LAYERS = ("1.weight", "1.bias", "3.weight", "3.bias")
 
 def read(**changes):
     config = {**BASE, **changes}
-    return study_grid.read({k: v for k, v in config.items() if v is not ...}, SCHEMA)
+    return study_grid.read({k: v for k, v in config.items() if v is not ...})
 
 
 def one_seed(**changes):

@@ -37,6 +37,19 @@ def test_the_age_of_a_process_counts_from_before_its_first_import():
     assert age <= whole + 0.02
 
 
+STUDY = """
+study: s
+dataset: digits
+model: mlp
+clients: 12
+attack: none
+defense: fedavg
+rounds: 10
+local_lr: 0.1
+evaluate_every: 1
+"""
+
+
 def test_a_name_with_brackets_and_blanks_does_not_confuse_it(tmp_path):
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2]
     (tmp_path / "stat").write_text(f"7 (a (strange) 1 2 3) name){fields}")
@@ -88,7 +101,7 @@ def study(folder, runs):
             for stage, seconds in rows
         ]
         write_rows(folder / "runs" / run / "timings.parquet", "timings", run, found)
-    (folder / "s.yaml").write_text("study: s\n")
+    (folder / "s.yaml").write_text(STUDY)
     return folder / "s.yaml"
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-import yaml
 
 from skymask import cli
 from skymask.artifacts.parquet import write_table
@@ -17,9 +16,6 @@ from skymask.reporting import tables
 from skymask.reporting.trace import labels_of, trace
 from skymask.study import grid
 
-SCHEMA = yaml.safe_load(
-    (Path(__file__).parents[2] / "workflow/schemas/study.schema.yaml").read_text("utf-8")
-)
 STUDY = {
     "study": "s",
     "dataset": "digits",
@@ -98,7 +94,7 @@ def write_run(results, experiment, staged):
 def results(request, tmp_path, monkeypatch):
     """The results of a study, its files made by hand and its tables by the package."""
     monkeypatch.chdir(tmp_path)
-    read_study = grid.read(STUDY, SCHEMA)
+    read_study = grid.read(STUDY)
     for cell in read_study.runs.values():
         write_run(tmp_path / "results", cell.experiment, request.param)
     target = tmp_path / "results" / "tables" / "s"
@@ -132,7 +128,7 @@ def follow(results, name="accuracy.csv", cell="min_max,krum", setting=CELL[2], c
 
 def first_run(results):
     """The first run of the cell: that of data seed 1."""
-    read_study = grid.read(STUDY, SCHEMA)
+    read_study = grid.read(STUDY)
     named = [c for c in read_study.cells if (c.attack, c.defense, c.setting) == CELL]
     assert [cell.experiment.data_seed for cell in named] == [1, 2]
     return named[0].experiment, results / "runs" / named[0].experiment.run

@@ -111,7 +111,7 @@ def check_message(refused):
 def read(config):
     """Read ``config``: a study that holds together, or None with a message that can be acted on."""
     try:
-        found = load.read_study(config, ROOT, "fuzz.yaml")
+        found = load.from_config(config, "fuzz.yaml")
     except grid.StudyError as refused:
         check_message(refused)
         return None
@@ -201,7 +201,7 @@ FLOODS = {
 @pytest.mark.parametrize(("change", "expected"), FLOODS.values(), ids=FLOODS)
 def test_a_flood_is_refused_before_it_is_spread(change, expected):
     with pytest.raises(grid.StudyError) as error:
-        load.read_study({**VALID, **change}, ROOT, "fuzz.yaml")
+        load.from_config({**VALID, **change}, "fuzz.yaml")
     assert expected in str(error.value)
     assert len(str(error.value)) < 1000
 
@@ -213,9 +213,9 @@ def test_a_study_of_many_values_is_read():
 
 def test_a_value_given_twice_is_still_found():
     with pytest.raises(grid.StudyError, match=r"attack: 'min_max' is given twice"):
-        load.read_study({**VALID, "attack": ["min_max", "none", {"name": "min_max"}]}, ROOT)
+        load.from_config({**VALID, "attack": ["min_max", "none", {"name": "min_max"}]})
     with pytest.raises(grid.StudyError, match=r"local_lr: 1.0 is given twice"):
-        load.read_study({**VALID, "local_lr": [1, "1.0"]}, ROOT)
+        load.from_config({**VALID, "local_lr": [1, "1.0"]})
 
 
 NOT_YAML = [

@@ -35,7 +35,7 @@ BASE = {
 
 
 def read(**changes):
-    return study_grid.read({**BASE, **changes}, SCHEMA)
+    return study_grid.read({**BASE, **changes})
 
 
 def run_of(**changes):
@@ -68,7 +68,7 @@ def test_the_grid_is_the_product_of_its_axes_in_order():
 def test_the_order_of_keys_in_the_file_does_not_matter():
     config = {**BASE, "attack": ["none", "min_max"], "defense": ["krum", "fedavg"]}
     backwards = dict(reversed(config.items()))
-    assert study_grid.read(config, SCHEMA) == study_grid.read(backwards, SCHEMA)
+    assert study_grid.read(config) == study_grid.read(backwards)
 
 
 def test_reading_changes_nothing_in_the_configuration():
@@ -78,7 +78,7 @@ def test_reading_changes_nothing_in_the_configuration():
         "local_lr": "1e-1",
     }
     before = json.dumps(config)
-    study_grid.read(config, SCHEMA)
+    study_grid.read(config)
     assert json.dumps(config) == before
 
 
@@ -665,7 +665,7 @@ def test_run_names_show_what_they_are():
 
 def test_defaults_written_out_are_defaults_left_out():
     defaults = {key: rule["default"] for key, rule in SCHEMA.items() if "default" in rule}
-    assert study_grid.read({**defaults, **BASE}, SCHEMA) == read()
+    assert study_grid.read({**defaults, **BASE}) == read()
     assert len(defaults) > 15
 
 
@@ -840,7 +840,7 @@ SHIPPED = [REPOSITORY / "config/config.yaml", *sorted(REPOSITORY.glob("config/st
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_studies_are_valid(path):
     config = yaml.safe_load(path.read_text("utf-8"))
-    found = load.read_study(config, REPOSITORY, str(path))
+    found = load.from_config(config, str(path))
     assert found.runs
     reasons = [cell for cell in found.cells if cell.undefined]
     # no rule is named that its study cannot hold, but for the shares of malicious clients it is on
@@ -859,7 +859,7 @@ def test_shipped_studies_have_names_of_their_own():
 
 def test_the_default_study_crosses_attacks_and_defenses_over_paired_seeds():
     config = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text("utf-8"))
-    found = load.read_study(config, REPOSITORY)
+    found = load.from_config(config)
     seeds = len(config["data_seed"])
     assert len(found.runs) == len(config["attack"]) * len(config["defense"]) * seeds
 
@@ -959,7 +959,7 @@ CHANGES = st.builds(
 
 def study_or_mistakes(config):
     try:
-        return study_grid.read(config, SCHEMA, "f.yaml")
+        return study_grid.read(config, "f.yaml")
     except StudyError as error:
         return error
 

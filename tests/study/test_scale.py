@@ -25,7 +25,7 @@ STUDIES = sorted((REPOSITORY / "config" / "studies").glob("*.yaml"))
 
 
 def read(**changes):
-    return load.read_study({**STUDY, **changes}, REPOSITORY, "study.yaml")
+    return load.from_config({**STUDY, **changes}, "study.yaml")
 
 
 def mistakes(**changes):
@@ -53,7 +53,7 @@ def test_the_small_scale_changes_what_it_names_and_nothing_else():
 
 def test_at_small_scale_a_run_is_that_of_a_study_which_says_so_itself():
     plain = {k: v for k, v in STUDY.items() if k != "small"}
-    alone = load.read_study({**plain, **STUDY["small"]}, REPOSITORY)
+    alone = load.from_config({**plain, **STUDY["small"]})
     assert set(alone.runs) == set(read(scale="small").runs)
 
 
@@ -91,11 +91,11 @@ def test_a_mistake_at_the_small_scale_is_said_in_full_scale_too():
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_every_study_of_the_paper_can_be_scaled_down_by_one_switch(path):
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    full = load.read_study(config, REPOSITORY, path.name)
+    full = load.from_config(config, path.name)
     assert full.name == path.stem
     if path.stem in ("all_methods_digits", "adaptive_digits"):
         return
-    small = load.read_study({**config, "scale": "small"}, REPOSITORY, path.name)
+    small = load.from_config({**config, "scale": "small"}, path.name)
     assert {"rounds"} < set(small.reduced) & {"rounds", "clients", "samples_per_client"} or (
         path.stem == "har"
     )
@@ -108,7 +108,7 @@ def test_the_small_scale_of_what_needs_no_download_takes_less_than_an_hour():
         if "small" in config and config["small"].get("dataset", config["dataset"]) == (
             "fashion_mnist"
         ):
-            study = load.read_study({**config, "scale": "small"}, REPOSITORY, path.name)
+            study = load.from_config({**config, "scale": "small"}, path.name)
             seconds = sum(
                 cell.rounds * costs.seconds_per_round(cell.experiment)
                 for cell in study.runs.values()
@@ -122,5 +122,5 @@ def test_the_study_of_the_readme_and_the_guide_can_be_run_at_both_scales(file):
     text = (REPOSITORY / file).read_text(encoding="utf-8")
     block = text.split("```yaml\n")[1].split("```")[0]
     config = yaml.safe_load(block)
-    assert load.read_study(config, REPOSITORY).runs
-    assert load.read_study({**config, "scale": "small"}, REPOSITORY).reduced
+    assert load.from_config(config).runs
+    assert load.from_config({**config, "scale": "small"}).reduced

@@ -29,7 +29,7 @@ def marks(path, name):
 def message(path):
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     with pytest.raises(StudyError) as caught:
-        load.read_study(config, REPOSITORY, path.name)
+        load.from_config(config, path.name)
     return caught.value
 
 
@@ -62,7 +62,7 @@ def test_the_base_of_the_malformed_studies_is_valid():
     path = REPOSITORY / "tests" / "study" / "wrong_studies" / "unknown_key.yaml"
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     del config["lokal_lr"]
-    assert len(load.read_study(config, REPOSITORY).runs) == 4
+    assert len(load.from_config(config).runs) == 4
 
 
 def test_mistakes_are_counted():

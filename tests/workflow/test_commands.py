@@ -182,7 +182,7 @@ def test_a_key_written_twice_is_refused(bare, tmp_path):
     done = project.snakemake("-n", check=False)
     assert done.returncode != 0
     assert "study.yaml: a mistake, nothing was started" in done.stdout
-    assert "rounds: is written twice" in done.stdout
+    assert re.search(r"rounds: is written twice, in lines \d+ and \d+ of study.yaml", done.stdout)
 
 
 def test_the_default_study_is_the_one_without_a_configfile(bare):

@@ -4,8 +4,6 @@ import shlex
 import sys
 from pathlib import Path
 
-from snakemake.utils import update_config
-
 # this repository; workflow.basedir is another one where this is a module of another workflow
 BASE = Path(workflow.snakefile).parents[2]
 sys.path.insert(0, f"{BASE}/src")
@@ -40,17 +38,9 @@ wildcard_constraints:
 
 def read_study():
     files = workflow.overwrite_configfiles or workflow.configfiles
-    shown = ", ".join(map(os.path.relpath, files)) or "study"
     try:
-        twice = [key for file in files for key in load.repeated_keys(file)]
-        if twice:
-            raise StudyError(
-                shown, [f"{key}: is written twice: remove one" for key in twice]
-            )
-        given = load.overrides(workflow.config_settings.config)
-        # a module may have another configuration than the workflow that uses it
-        update_config(config, {key: given[key] for key in given if key in config})
-        return load.read_study(config, BASE, shown)
+        shown = [*map(os.path.relpath, files)]
+        return load.from_files(shown, workflow.config_settings.config, config)
     except StudyError as error:
         print(f"\n{error}", file=sys.stderr)
         sys.exit(1)

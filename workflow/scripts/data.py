@@ -7,7 +7,7 @@ from skymask.artifacts.samples import write_samples
 from skymask.data.datasets import DATASETS
 from skymask.data.datasets.arrays import search_path
 from skymask.jobs.log import logged
-from skymask.study.load import read_study
+from skymask.study import load
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 with logged(snakemake.log[0]):
     dataset = snakemake.wildcards.dataset
-    study = read_study(snakemake.config, Path(snakemake.scriptdir).resolve().parents[1])
+    study = load.from_config(snakemake.config)
     arrays = DATASETS[dataset](search_path(study.data_folders))
     facts = {"classes": arrays.classes, "scale": arrays.scale}
     train, test = Path(snakemake.output.train), Path(snakemake.output.test)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from skymask.artifacts.atomic import atomic
 from skymask.jobs.log import logged
-from skymask.study.load import read_study
+from skymask.study import load
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     snakemake: Snakemake
 
 with logged(snakemake.log[0]):
-    study = read_study(snakemake.config, Path(snakemake.scriptdir).resolve().parents[1])
+    study = load.from_config(snakemake.config)
     for path in map(Path, snakemake.output):
         with atomic(path) as temporary:
             text = study.runs[path.parent.name].experiment.to_json()

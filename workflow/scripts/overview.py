@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from skymask.jobs.log import logged
 from skymask.reporting.report import Place, write
-from skymask.study.load import read_study
+from skymask.study import load
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake
@@ -19,4 +19,4 @@ with logged(snakemake.log[0]):
     place = Place(snakemake.params.file, results, base, base / "workflow" / "report")
     tables = [Path(path) for path in snakemake.input.tables if path.endswith(".md")]
     figures = [Path(path) for path in snakemake.input.figures if path.endswith(".png")]
-    write(read_study(snakemake.config, base), place, tables, figures, page, parts)
+    write(load.from_config(snakemake.config), place, tables, figures, page, parts)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from skymask.jobs.log import logged
 from skymask.reporting.figures.rates import rates
-from skymask.study.load import read_study
+from skymask.study import load
 
 if TYPE_CHECKING:
     from snakemake.script import Snakemake
@@ -13,6 +13,6 @@ if TYPE_CHECKING:
     snakemake: Snakemake
 
 with logged(snakemake.log[0]):
-    study = read_study(snakemake.config, Path(snakemake.scriptdir).resolve().parents[1])
+    study = load.from_config(snakemake.config)
     targets = [Path(path) for path in snakemake.output]
     rates(study, Path(snakemake.output[0]).parents[2] / "runs", targets)

@@ -5,8 +5,12 @@ Imports nothing heavy: the Snakefile reads its study through this module.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import product
+from pathlib import Path
 from typing import Any, Literal
+
+import yaml
 
 from skymask.study.constraints import check_cell
 from skymask.study.experiment import Experiment, Method
@@ -25,6 +29,13 @@ from skymask.study.validation import (
 
 Config = Mapping[str, Any]
 Schema = Mapping[str, Mapping[str, Any]]
+
+
+@cache
+def _schema() -> Schema:
+    path = Path(__file__).parents[3] / "workflow" / "schemas" / "study.schema.yaml"
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+
 
 SEEDS = ("data_seed", "training_seed")
 
@@ -86,12 +97,13 @@ class Study:
         return runs
 
 
-def read(config: Config, schema: Schema, file: str = "study") -> Study:
+def read(config: Config, file: str = "study") -> Study:
     """Check ``config`` and expand its grid.
 
     Raises StudyError with every mistake found: unknown keys, names and parameters with the nearest
     valid one, values of the wrong type or out of range, and settings that cannot hold together.
     """
+    schema = _schema()
     problems = Problems()
     flood = too_large(config)
     if flood:
@@ -118,7 +130,7 @@ def read(config: Config, schema: Schema, file: str = "study") -> Study:
                 problems.add("exclude", exclusion, "meets no cell of the grid: remove or mend it")
         _check_rounds(values, cells, problems)
     if not problems and config.get("small") and values["scale"] == "full":
-        _check_small(config, schema, problems)
+        _check_small(config, problems)
     if not problems and all(cell.undefined for cell in cells):
         reason = cells[0].undefined if cells else "exclude leaves nothing over"
         problems.say(f"no cell of the grid can be run: {reason}")
@@ -138,10 +150,10 @@ def read(config: Config, schema: Schema, file: str = "study") -> Study:
     )
 
 
-def _check_small(config: Config, schema: Schema, problems: Problems) -> None:
+def _check_small(config: Config, problems: Problems) -> None:
     """What is wrong at the small scale is said at once, too."""
     try:
-        read({**config, "scale": "small"}, schema)
+        read({**config, "scale": "small"})
     except StudyError as error:
         for problem in error.problems:
             problems.say(f"at scale small: {problem}")
