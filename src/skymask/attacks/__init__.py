@@ -1,28 +1,30 @@
-"""The attacks, by name.
+"""Attacks by name.
 
-An attack acts on the data of the malicious clients before they train (``DATA_ATTACKS``), on the
-updates after (``ATTACKS``), or both.  To add one, write one function in a file of this folder and
-enter it here; its keyword-only arguments with a default become its parameters in a study.
+An attack changes the data of the malicious clients before they train (``DATA_ATTACKS``), their
+updates after training (``ATTACKS``), or both. To add one, write a function in a file of this
+folder and enter it here; its keyword-only arguments with a default become its parameters in a
+study file.
 
-An update attack is ``function(updates, malicious, ...)``: it is given the honest updates [n, d]
-and the flags ``malicious`` [n] bool, and returns new updates [n, d] in which only flagged rows
-differ.  It may ask by name for what else it needs:
+An update attack is ``function(updates, malicious, ...)``: it gets the honest updates [n, d] and
+the flags ``malicious`` [n] bool, and returns updates [n, d] in which only flagged rows differ.
+What else it needs it names as an argument:
 
 ===================== ======================================================================
-``generator``         a torch generator of this run and round, on the CPU
+``generator``         a torch generator for this run and round, on the CPU
 ``global_parameters`` the global model w [d]
-``model``             the model as a function of flat parameters (``objective.FunctionalModel``)
+``model``             the model as a function of flat parameters (:class:`.FunctionalModel`)
 ``classes``           the number of classes
-``own_data``          the honest samples of all malicious clients (``objective.Samples``)
-``state``             what it returned as state last round (a dict of tensors), empty at first
+``own_data``          the honest samples of all malicious clients (:class:`.Samples`)
+``state``             the state it returned last round (a dict of tensors), empty at first
 ===================== ======================================================================
 
-and may return ``(updates, state)``.  A data attack is ``function(features, labels, ...)``; it may
-ask for ``generator``, ``classes`` and ``attacker`` (its number among the malicious clients, from
-0), and returns the poisoned features and labels.  Both are given copies, on any device.
+It may return ``(updates, state)``. A data attack is ``function(features, labels, ...)``; it may
+ask for ``generator``, ``classes`` and ``attacker`` (the index of the malicious client, from 0),
+and returns the poisoned features and labels. Both kinds get copies, on any device.
 
-A backdoor also stands in ``TRIGGERS``: ``function(features, ...)`` puts on test samples what makes
-the model answer the attack's parameter ``target``; it takes the attack's parameters by name.
+A backdoor also needs an entry in ``TRIGGERS``: ``function(features, ...)`` puts on test samples
+the trigger that makes the model predict the attack's parameter ``target``; it takes the attack's
+parameters by name.
 """
 
 from collections.abc import Callable

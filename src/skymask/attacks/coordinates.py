@@ -1,6 +1,7 @@
-"""Fine-grained attacks: any attack on updates, confined to a few coordinates.
+"""Coordinates that a fine-grained attack may change.
 
-This is the threat that SkyMask is about: an update that is honest but for few parameters.
+Any attack on updates can be confined to a few coordinates. SkyMask is designed for this threat:
+an update that is honest except in a few parameters.
 """
 
 from typing import Literal
@@ -37,12 +38,25 @@ def attacked_coordinates(
     pick: Literal["random", "largest"] = "random",
     layers: list | None = None,  # type: ignore[type-arg]
 ) -> Tensor:
-    """Which coordinates an attack may change, bool [d]; the rest of an update stays honest.
+    """Choose the coordinates that an attack may change; the rest of an update stays honest.
 
-    ``share`` of the d coordinates, at least one: drawn by ``generator`` (``pick="random"``), or
-    those where the benign mean |μ| is ``"largest"``, the first of equals.  Or all coordinates of
-    the named ``layers`` of ``layout``.  ``updates`` [n, d] are the honest ones, ``malicious`` is
-    bool [n].  Raises ValueError for a layer that the model does not have.
+    Either a ``share`` of all coordinates or the coordinates of the named ``layers`` are attacked.
+
+    Args:
+        updates: Honest updates [n, d], one row per client.
+        malicious: Flags of the malicious clients [n], bool.
+        layout: Split of the d coordinates into layers.
+        generator: Random numbers for ``pick="random"``, on the CPU.
+        share: Share of the d coordinates, in (0, 1]; at least one is attacked.
+        pick: ``"random"`` draws the share. ``"largest"`` takes the coordinates with the largest
+            absolute benign mean, the first of equal ones.
+        layers: Names of layers, each once.
+
+    Returns:
+        Flags of the attacked coordinates [d], bool.
+
+    Raises:
+        ValueError: If the model has no layer of a given name.
 
     >>> rows, flags = torch.tensor([[1.0, -3.0, 2.0, 0.0]] * 3), torch.tensor([True, False, False])
     >>> layout = Layout(("weight", "bias"), ((1, 3), (1,)))

@@ -1,4 +1,4 @@
-"""The distributed backdoor attack."""
+"""Distributed backdoor attack (DBA)."""
 
 import torch
 from torch import Tensor
@@ -22,12 +22,25 @@ def dba(
     target: int = 0,
     share: float = 0.5,
 ) -> tuple[Tensor, Tensor]:
-    """Each attacker poisons its data with one part of the trigger; tests carry the whole.
+    """Poison each attacker's data with one part of the trigger; test samples carry all parts.
 
-    The trigger of ``patch`` × ``patch`` pixels is cut into ``parts`` (``backdoor.stamped_part``),
-    and the k-th malicious client, ``attacker`` = k from 0, gets part k mod ``parts``.  ``share`` of
-    its samples carry that part and the label ``target``.  The updates are sent as they are trained.
-    Source: Xie et al., ICLR 2020.
+    The k-th malicious client (from 0) uses part k mod ``parts``. The updates are sent as trained.
+
+    Args:
+        features: Samples of the attacker [N, C, H, W] or [N, K], float in [0, 1].
+        labels: Their labels [N], int64.
+        classes: Number of classes.
+        generator: Random numbers, on the CPU.
+        attacker: Index k of the malicious client, from 0.
+        parts: Number of parts of the trigger.
+        patch: Side of the trigger in pixels.
+        target: Label of the poisoned samples.
+        share: Share of the samples that are poisoned, in (0, 1].
+
+    Returns:
+        The poisoned features and labels, as copies.
+
+    Source: Xie et al., "DBA: Distributed Backdoor Attacks against Federated Learning", ICLR 2020.
     """
     triggered = stamped_part(features, attacker % parts, parts, patch=patch)
     return poisoned(features, labels, triggered, generator, target=target, share=share)

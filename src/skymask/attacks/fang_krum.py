@@ -1,11 +1,11 @@
-"""The attack of Fang et al. on Krum."""
+"""Attack of Fang et al. on Krum."""
 
 import math
 
 import torch
 from torch import Tensor
 
-from skymask.attacks.crafting import known_updates, sent
+from skymask.attacks.crafting import known_updates, replaced
 from skymask.contracts import requires
 from skymask.numerics.distances import neighbour_sums, squared_distances
 
@@ -13,17 +13,32 @@ from skymask.numerics.distances import neighbour_sums, squared_distances
 @requires(lambda n, f: f == 0 or n >= 2 * f + 2, "fang_krum needs n ≥ 2 f + 2 clients")
 @requires(lambda threshold: threshold > 0, "threshold must be positive")
 def fang_krum(updates: Tensor, malicious: Tensor, *, threshold: float = 1e-5) -> Tensor:
-    """All f attackers send −λs, with λ as large as Krum lets through.
+    r"""Send one step against the benign direction, as long as Krum still selects it.
 
-    s = sign(Σ_{i∈B} Δ_i).  λ starts at its upper bound
+    All f attackers send −λs with s = sign(Σ_{i∈B} Δ_i). λ starts at
 
-        min_{i∈B} Σ_l ‖Δ_i − Δ_l‖ / ((n − 2f − 1)√d) + max_{i∈B} ‖Δ_i‖/√d
+    .. math::
 
-    where l runs over the n − f − 2 benign clients nearest to i, and halves until Krum, with its
-    n − f − 2 neighbours among all n, prefers an attacker to every benign client, or until
-    λ < ``threshold`` (in the units of the updates); that λ is sent.  ``updates`` is [n, d],
-    ``malicious`` bool [n].  Raises ValueError unless n ≥ 2f + 2.  Source: Fang et al., USENIX
-    Security 2020.
+        \lambda_0 = \frac{\min_{i \in B} \sum_{l \in N_i} \lVert\Delta_i - \Delta_l\rVert}
+        {(n - 2f - 1)\sqrt{d}} + \frac{\max_{i \in B} \lVert\Delta_i\rVert}{\sqrt{d}}
+
+    with N_i the n − f − 2 benign clients nearest to i, and is halved until Krum, with its n − f − 2
+    neighbours among all n clients, prefers an attacker to every benign client, or until λ is below
+    ``threshold``; that λ is sent.
+
+    Args:
+        updates: Honest updates [n, d], one row per client.
+        malicious: Flags of the malicious clients [n], bool.
+        threshold: Value of λ at which the search ends, in units of the updates.
+
+    Returns:
+        The updates [n, d] after the attack.
+
+    Raises:
+        RequirementError: If n < 2f + 2.
+
+    Source: Fang et al., "Local Model Poisoning Attacks to Byzantine-Robust Federated Learning",
+    USENIX Security 2020.
     """
     attackers = int(malicious.sum())
     if attackers == 0:
@@ -51,4 +66,4 @@ def fang_krum(updates: Tensor, malicious: Tensor, *, threshold: float = 1e-5) ->
     step = float(bound)
     while math.isfinite(step) and step >= threshold and not picked(step):
         step /= 2
-    return sent(updates, malicious, -step * sign)
+    return replaced(updates, malicious, -step * sign)

@@ -1,11 +1,11 @@
-"""The attack of Fang et al. on the trimmed mean."""
+"""Attack of Fang et al. on the trimmed mean."""
 
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from skymask.attacks.crafting import beyond_extremes, draws_against, known_updates, sent
+from skymask.attacks.crafting import beyond_extremes, draws_against, known_updates, replaced
 from skymask.contracts import requires
 
 
@@ -22,17 +22,39 @@ def fang_trim(
     b: float = 2.0,
     knowledge: Literal["full", "partial"] = "full",
 ) -> Tensor:
-    """Each attacker sends, per coordinate, a draw just beyond the benign extremes, against s.
+    r"""Send values just beyond the benign extremes, against the benign direction.
 
-    With s = sign(Σ_{i∈B} Δ_i), hi = max_B Δ and lo = min_B Δ:
+    With s = sign(Σ_{i∈B} Δ_i), hi = max_B Δ and lo = min_B Δ, each attacker draws each coordinate
+    uniformly from
 
-        s > 0: uniform on [lo/b, lo] if lo > 0, else on [b·lo, lo]
-        s < 0: uniform on [hi, b·hi] if hi > 0, else on [hi, hi/b]
+    .. math::
 
-    and where s = 0 the benign mean is kept.  One draw per attacker and coordinate.
-    ``knowledge="partial"`` takes s, μ and σ from the attackers' own honest updates, and draws
-    from [μ − 4σ, μ − 3σ] where s > 0 and from [μ + 3σ, μ + 4σ] where s < 0.  ``updates`` is
-    [n, d], ``malicious`` bool [n].  Source: Fang et al., USENIX Security 2020.
+        \begin{cases}
+        \left[lo/b, lo\right] \text{ if } lo > 0, \text{ else } \left[b\,lo, lo\right]
+        & \text{where } s > 0 \\
+        \left[hi, b\,hi\right] \text{ if } hi > 0, \text{ else } \left[hi, hi/b\right]
+        & \text{where } s < 0
+        \end{cases}
+
+    and keeps the benign mean where s = 0.
+
+    Args:
+        updates: Honest updates [n, d], one row per client.
+        malicious: Flags of the malicious clients [n], bool.
+        generator: Random numbers, on the CPU.
+        b: Factor between the two ends of an interval, > 1.
+        knowledge: ``"partial"`` takes s, μ and σ from the attackers' own honest updates and draws
+            from [μ − 4σ, μ − 3σ] where s > 0 and from [μ + 3σ, μ + 4σ] where s < 0.
+
+    Returns:
+        The updates [n, d] after the attack.
+
+    Raises:
+        RequirementError: Without a benign client, or with one malicious client under partial
+            knowledge.
+
+    Source: Fang et al., "Local Model Poisoning Attacks to Byzantine-Robust Federated Learning",
+    USENIX Security 2020.
     """
     if not bool(malicious.any()):
         return updates
@@ -45,4 +67,4 @@ def fang_trim(
         below = mean - 4 * deviation, mean - 3 * deviation
         above = mean + 3 * deviation, mean + 4 * deviation
     draws = draws_against(mean, below, above, int(malicious.sum()), generator)
-    return sent(updates, malicious, draws)
+    return replaced(updates, malicious, draws)

@@ -1,11 +1,11 @@
-"""The adaptive attack on FLTrust."""
+"""Adaptive attack on FLTrust."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from skymask.attacks.crafting import beyond_extremes, draws_against, known_updates, sent
+from skymask.attacks.crafting import beyond_extremes, draws_against, known_updates, replaced
 from skymask.contracts import requires
 
 
@@ -24,27 +24,47 @@ def fltrust_adaptive(
     steps: int = 10,
     passes: int = 10,
 ) -> Tensor:
-    """The attackers turn their updates so that FLTrust's aggregate moves far against s.
+    r"""Turn the attackers' updates so that FLTrust's aggregate moves far against the benign mean.
 
-    With unit vectors e = μ/‖μ‖ and e_i = Δ_i/‖Δ_i‖, trust c(x) = ReLU(x·e) and s = sign(μ), they
-    maximise over unit vectors e'_j
+    With unit vectors e = μ/‖μ‖ and e_i = Δ_i/‖Δ_i‖, the trust c(x) = ReLU(x·e) and s = sign(μ), the
+    attackers maximise over unit vectors e'_j the clean aggregate less the attacked one,
 
-        h = s·(Σ_i c(e_i) e_i / Σ_i c(e_i) − (Σ_{i∈B} c(e_i) e_i + Σ_j c(e'_j) e'_j) / Σ c)
+    .. math::
 
-    the clean aggregate less the attacked one, over ‖Δ_0‖.  The attackers never see the server's
-    Δ_0: μ stands in for it, the mean of the benign updates.  They start from a draw of Fang-Trim
-    (b = 2), scaled to length 1.  In each of ``passes`` V the attackers take their turns: Q =
-    ``steps`` times, with u ~ N(0, I/2) and the others' vectors held,
+        h = s \cdot \left( \frac{\sum_i c(e_i)\, e_i}{\sum_i c(e_i)} -
+        \frac{\sum_{i \in B} c(e_i)\, e_i + \sum_j c(e'_j)\, e'_j}
+        {\sum_{i \in B} c(e_i) + \sum_j c(e'_j)} \right)
 
-        e'_j ← e'_j + η (h(e'_j + γu) − h(e'_j))/γ · u,   scaled to length 1
+    The server's Δ_0 is unknown to them; the benign mean μ takes its place. They start from a draw
+    of :func:`~skymask.attacks.fang_trim.fang_trim` (b = 2), scaled to length 1. In each of
+    ``passes`` passes each attacker takes ``steps`` zeroth-order steps, with u ~ N(0, I/2) and the
+    other vectors fixed, each followed by scaling to length 1:
 
-    Where d is large such a step goes far astray, so at the end of its turn an attacker keeps the
-    best vector it has met, the one it came with included; h never falls.  Where the start is
-    opposed to μ it earns no trust, h is flat around it, and it may stay.  Sent is e'_j ‖μ‖;
-    FLTrust rescales it anyway.
+    .. math::
 
-    ``updates`` is [n, d], ``malicious`` bool [n]; ``gamma`` γ and ``eta`` η are in units of the
-    unit vectors.  Raises ValueError without a benign client.  Source: Cao et al., NDSS 2021.
+        e'_j \leftarrow e'_j + \eta\, \frac{h(e'_j + \gamma u) - h(e'_j)}{\gamma}\, u
+
+    Large d makes such steps go astray, so an attacker keeps the best vector of its turn, the first
+    one included: h never decreases. A start opposed to μ has no trust, h is flat there, and the
+    vector may stay. The attackers send e'_j ‖μ‖; FLTrust rescales it anyway.
+
+    Args:
+        updates: Honest updates [n, d], one row per client.
+        malicious: Flags of the malicious clients [n], bool.
+        generator: Random numbers, on the CPU.
+        gamma: Step γ of the finite difference, in units of the unit vectors.
+        eta: Step size η, in units of the unit vectors.
+        steps: Steps of an attacker per pass.
+        passes: Passes over the attackers.
+
+    Returns:
+        The updates [n, d] after the attack.
+
+    Raises:
+        RequirementError: Without a benign client.
+
+    Source: Cao et al., "FLTrust: Byzantine-robust Federated Learning via Trust Bootstrapping", NDSS
+    2021.
     """
     if not bool(malicious.any()):
         return updates
@@ -56,7 +76,7 @@ def fltrust_adaptive(
     reference, sign = _unit(mean), mean.sign()
 
     def shares(rows: Tensor) -> Tensor:
-        """What unit vectors [..., d] add to Σ c and to s·Σ c x, [..., 2]."""
+        """Return what unit vectors [..., d] add to Σ c and to s·Σ c x, [..., 2]."""
         trust = (rows @ reference).clamp_min(0)
         return torch.stack([trust, trust * (rows @ sign)], dim=-1)
 
@@ -70,12 +90,12 @@ def fltrust_adaptive(
                 # h but for the clean aggregate, which is the same for all
                 return torch.where(trust > 0, -along / trust, 0.0)
 
-            vectors[j] = _best_met(objective, vectors[j], generator, gamma, eta, steps)
+            vectors[j] = _best_on_path(objective, vectors[j], generator, gamma, eta, steps)
             crafted[j] = shares(vectors[j])
-    return sent(updates, malicious, vectors * mean.norm())
+    return replaced(updates, malicious, vectors * mean.norm())
 
 
-def _best_met(
+def _best_on_path(
     objective: Callable[[Tensor], Tensor],
     vector: Tensor,
     generator: torch.Generator,
@@ -83,7 +103,7 @@ def _best_met(
     eta: float,
     steps: int,
 ) -> Tensor:
-    """The best unit vector [d] on a path of zeroth-order ``steps`` that begins at ``vector``."""
+    """Return the best unit vector [d] on a path of zeroth-order steps from ``vector``."""
     value = objective(vector)
     best, best_value = vector, value
     for _ in range(steps):
@@ -98,6 +118,6 @@ def _best_met(
 
 
 def _unit(rows: Tensor) -> Tensor:
-    """Rows [..., d] scaled to length 1; a zero row stays."""
+    """Scale rows [..., d] to length 1; a zero row stays."""
     lengths = rows.norm(dim=-1, keepdim=True)
     return torch.where(lengths > 0, rows / lengths.clamp_min(1e-300), 0.0)

@@ -1,10 +1,10 @@
-"""Inner product manipulation."""
+"""Inner product manipulation (IPM)."""
 
 from typing import Literal
 
 from torch import Tensor
 
-from skymask.attacks.crafting import known_updates, sent
+from skymask.attacks.crafting import known_updates, replaced
 from skymask.contracts import requires
 
 
@@ -17,13 +17,27 @@ def ipm(
     epsilon: float = 0.5,
     knowledge: Literal["full", "partial"] = "full",
 ) -> Tensor:
-    """All attackers send −εμ, so that the aggregate's inner product with μ falls.
+    """Send the negative benign mean, scaled, so that the aggregate points away from it.
 
-    μ is the mean of the benign updates, or of the attackers' own honest ones with
-    ``knowledge="partial"``; ε is ``epsilon``.  ``updates`` is [n, d], ``malicious`` bool [n].
-    Raises ValueError without a benign client under full knowledge.  Source: Xie et al., UAI 2019.
+    All attackers send −εμ.
+
+    Args:
+        updates: Honest updates [n, d], one row per client.
+        malicious: Flags of the malicious clients [n], bool.
+        epsilon: Factor ε.
+        knowledge: ``"full"`` takes μ over the benign updates, ``"partial"`` over the attackers' own
+            honest ones.
+
+    Returns:
+        The updates [n, d] after the attack.
+
+    Raises:
+        RequirementError: Without a benign client under full knowledge.
+
+    Source: Xie et al., "Fall of Empires: Breaking Byzantine-tolerant SGD by Inner Product
+    Manipulation", UAI 2019.
     """
     if not bool(malicious.any()):
         return updates
     mean = known_updates(updates, malicious, knowledge).mean(dim=0)
-    return sent(updates, malicious, -epsilon * mean)
+    return replaced(updates, malicious, -epsilon * mean)

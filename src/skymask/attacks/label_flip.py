@@ -4,9 +4,18 @@ from torch import Tensor
 
 
 def label_flip(features: Tensor, labels: Tensor, *, classes: int) -> tuple[Tensor, Tensor]:
-    """Train on flipped labels: y ← C − 1 − y.
+    r"""Train on flipped labels.
 
-    ``labels`` is int64 [N].  Sources: Fang et al., USENIX Security 2020; Tolpegin et al.,
-    ESORICS 2020.
+    With C classes, :math:`y \leftarrow C - 1 - y`.
+
+    Args:
+        features: Samples of the attacker [N, ...], returned unchanged.
+        labels: Their labels [N], int64.
+        classes: Number of classes C.
+
+    Returns:
+        The features and the flipped labels [N], int64.
+
+    Source: Fang et al., USENIX Security 2020; Tolpegin et al., ESORICS 2020.
     """
     return features, classes - 1 - labels

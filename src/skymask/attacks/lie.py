@@ -1,11 +1,11 @@
-"""A little is enough: as many deviations off as hides among the benign updates."""
+"""The attack "a little is enough" (LIE)."""
 
 from statistics import NormalDist
 from typing import Literal
 
 from torch import Tensor
 
-from skymask.attacks.crafting import known_updates, sent
+from skymask.attacks.crafting import known_updates, replaced
 from skymask.contracts import requires
 
 
@@ -24,18 +24,33 @@ def lie(
     z: float | None = None,
     knowledge: Literal["full", "partial"] = "full",
 ) -> Tensor:
-    """All attackers send μ − zσ.
+    r"""Send the benign mean, moved by as many standard deviations as stay unnoticed.
 
-    μ and σ are the benign updates' mean and standard deviation (ddof = 1) per coordinate, or those
-    of the attackers' own honest updates with ``knowledge="partial"``.  Unless ``z`` is given
+    All attackers send μ − zσ. Unless ``z`` is given,
 
-        z = Φ⁻¹((n − f − s) / (n − f)),   s = ⌊n/2 + 1⌋ − f
+    .. math::
 
-    with Φ the standard normal distribution: s benign clients, who make a majority with the
-    attackers, are expected to lie farther out.  With few attackers z can be 0 or negative.
-    ``updates`` is [n, d], ``malicious`` bool [n].  Raises ValueError where z is infinite (n < 3 or
-    f > n/2, if it is not given), and with fewer than two updates to learn from.  Source: Baruch et
-    al., NeurIPS 2019.
+        z = \Phi^{-1}\left(\frac{n - f - s}{n - f}\right), \quad s = \lfloor n/2 + 1 \rfloor - f
+
+    with Φ the distribution function of the standard normal: s benign clients, which form a majority
+    with the attackers, are expected to lie farther out. With few attackers z can be 0 or negative.
+
+    Args:
+        updates: Honest updates [n, d], one row per client.
+        malicious: Flags of the malicious clients [n], bool.
+        z: Number of standard deviations; computed as above if ``None``.
+        knowledge: ``"full"`` takes μ and σ (ddof = 1) over the benign updates, ``"partial"`` over
+            the attackers' own honest ones.
+
+    Returns:
+        The updates [n, d] after the attack.
+
+    Raises:
+        RequirementError: With fewer than two known updates, or without ``z`` where it would be
+            infinite (n < 3 or f > n/2).
+
+    Source: Baruch et al., "A Little Is Enough: Circumventing Defenses For Distributed Learning",
+    NeurIPS 2019.
     """
     if not bool(malicious.any()):
         return updates
@@ -43,11 +58,13 @@ def lie(
     if z is None:
         z = hiding_deviations(len(updates), int(malicious.sum()))
     crafted = known.mean(dim=0) - z * known.std(dim=0, correction=1)
-    return sent(updates, malicious, crafted)
+    return replaced(updates, malicious, crafted)
 
 
 def hiding_deviations(n: int, f: int) -> float:
-    """The z of :func:`lie`.  The paper's example:
+    """Return the default z of :func:`lie` for n clients, f of them malicious.
+
+    The paper's example:
 
     >>> round(hiding_deviations(50, 24), 2)
     1.43

@@ -1,4 +1,4 @@
-"""A backdoor hidden in the spread of the honest updates ("a little is enough")."""
+"""Backdoor within the spread of the honest updates (LIE)."""
 
 import torch
 from torch import Tensor
@@ -33,17 +33,42 @@ def lie_backdoor(
     batch_size: int = 32,
     learning_rate: float = 0.1,
 ) -> Tensor:
-    """All attackers send the same update: trained to the backdoor, then clamped to μ ± zσ.
+    r"""Train one update on the backdoor, clamp it to the spread of the benign updates, and send it.
 
-    From Δ = μ, ``epochs`` passes of SGD over the attackers' own samples, all with the trigger of
-    ``patch`` × ``patch`` pixels (``backdoor.stamped``) and the label ``target``, minimise
+    SGD from Δ = μ over the attackers' own samples, all with the trigger and the label ``target``,
+    minimises
 
-        α · cross-entropy(w + Δ) + (1 − α) · ‖Δ − μ‖²
+    .. math::
 
-    in batches of ``batch_size`` with the rate ``learning_rate``; then each coordinate is clamped
-    to [μ − zσ, μ + zσ].  μ and σ (ddof = 1) are over the benign updates.  ``updates`` is [n, d],
-    ``malicious`` bool [n], ``global_parameters`` w [d].  The paper leaves the optimiser open; plain
-    SGD and its defaults are ours.  Source: Baruch et al., NeurIPS 2019.
+        \alpha \cdot \text{cross-entropy}(w + \Delta) + (1 - \alpha)\, \lVert\Delta - \mu\rVert^2
+
+    Then each coordinate is clamped to [μ − zσ, μ + zσ]. μ and σ (ddof = 1) are over the benign
+    updates. The paper does not specify the optimiser; plain SGD and its defaults are our choice.
+
+    Args:
+        updates: Honest updates [n, d], one row per client.
+        malicious: Flags of the malicious clients [n], bool.
+        global_parameters: Global model w [d].
+        model: The model as a function of flat parameters.
+        own_data: Honest samples of all malicious clients.
+        classes: Number of classes.
+        generator: Random numbers, on the CPU.
+        patch: Side of the trigger in pixels.
+        target: Class that the backdoor predicts.
+        alpha: Weight α of the backdoor, in [0, 1].
+        z: Number of standard deviations an update may differ from μ.
+        epochs: Passes over the samples.
+        batch_size: Samples per step.
+        learning_rate: Step size of SGD.
+
+    Returns:
+        The updates [n, d] after the attack.
+
+    Raises:
+        RequirementError: With fewer than two benign clients.
+
+    Source: Baruch et al., "A Little Is Enough: Circumventing Defenses For Distributed Learning",
+    NeurIPS 2019.
     """
     if not bool(malicious.any()):
         return updates
@@ -71,7 +96,7 @@ def _train(
     settings: tuple[int, int, float],
     generator: torch.Generator,
 ) -> Tensor:
-    """SGD on α·loss(w + Δ) + (1 − α)·‖Δ − μ‖² from Δ = μ, the ``mean`` [d]; return Δ [d]."""
+    """Run SGD on α·loss(w + Δ) + (1 − α)·‖Δ − μ‖² from Δ = μ, the ``mean`` [d]; return Δ [d]."""
     epochs, batch_size, learning_rate = settings
     update = mean.clone()
     for _ in range(epochs):

@@ -1,9 +1,9 @@
-"""Mimic: all attackers copy one benign client, so that it outweighs the others."""
+"""Mimic attack."""
 
 import torch
 from torch import Tensor
 
-from skymask.attacks.crafting import sent
+from skymask.attacks.crafting import replaced, unit
 from skymask.contracts import requires
 from skymask.numerics.pca import principal_coordinates
 
@@ -15,22 +15,38 @@ State = dict[str, Tensor]
 def mimic(
     updates: Tensor, malicious: Tensor, state: State, *, warm_up: int = 10
 ) -> tuple[Tensor, State]:
-    """All attackers send the update Δ_i of one benign client i, that with the largest z·Δ_i.
+    r"""Copy the update of one benign client, so that it outweighs the others.
 
-    z is the direction in which the benign updates differ most.  In round 1 it is their first
-    principal component, pointing to the client farthest out (of two equally far, one or the
-    other).  In round t + 1, up to round ``warm_up``, with μ the mean of all benign updates so far,
+    All attackers send the Δ_i with the largest z·Δ_i, where z is the direction in which the benign
+    updates differ most. In round 1 it is their first principal component, pointing to the farthest
+    client (one of two equally far ones). In round t + 1, up to round ``warm_up``, with μ the mean
+    of all benign updates so far,
 
-        z ← (t·z + u/‖u‖) / (t + 1),   u = Σ_{i∈B} ⟨Δ_i − μ, z⟩ (Δ_i − μ)
+    .. math::
 
-    and z is scaled to length 1 again.  In each of these rounds i is chosen anew; from then on it
-    stays the last one chosen, whatever it sends.  The authors' code does the same, but begins with
-    u/‖u‖ for a random z.  An update whose length is not finite is not chosen and teaches nothing;
-    a round with no other does not count.
+        z \leftarrow \frac{t z + u / \lVert u\rVert}{t + 1}, \quad
+        u = \sum_{i \in B} \langle \Delta_i - \mu, z \rangle (\Delta_i - \mu)
 
-    ``updates`` is [n, d], ``malicious`` bool [n].  ``state`` holds the ``rounds`` t [1] int64, z
-    as ``direction`` and μ as ``mean``, [d] float64; after the warm-up only the ``target`` i [1]
-    int64.  Raises ValueError without a benign client.  Source: Karimireddy et al., ICLR 2022.
+    and z is scaled to length 1. In each of these rounds i is chosen again; afterwards it stays the
+    last one chosen. The authors' code does the same, but begins with u/‖u‖ for a random z. An
+    update whose norm is not finite is neither chosen nor used; a round without any other does not
+    count.
+
+    Args:
+        updates: Honest updates [n, d], one row per client.
+        malicious: Flags of the malicious clients [n], bool.
+        state: State of the last round, empty at first: ``rounds`` t [1] int64, z as ``direction``
+            and μ as ``mean``, [d] float64; after the warm-up only the ``target`` i [1] int64.
+        warm_up: Rounds in which the copied client is chosen.
+
+    Returns:
+        The updates [n, d] after the attack and the new state.
+
+    Raises:
+        RequirementError: Without a benign client.
+
+    Source: Karimireddy et al., "Byzantine-Robust Learning on Heterogeneous Datasets via Bucketing",
+    ICLR 2022.
     """
     if not bool(malicious.any()):
         return updates, state
@@ -42,29 +58,24 @@ def mimic(
         target = torch.nonzero(~malicious)[0]
     else:
         benign = updates[rows].double()
-        state = _learned(benign, state)
+        state = _next_state(benign, state)
         target = rows[(benign @ state["direction"]).argmax()][None]
         if int(state["rounds"]) >= warm_up:
             state = {"target": target}
-    return sent(updates, malicious, updates[target][0]), state
+    return replaced(updates, malicious, updates[target][0]), state
 
 
-def _learned(benign: Tensor, state: State) -> State:
-    """The state one round on, from the ``benign`` updates [m, d] of this round."""
+def _next_state(benign: Tensor, state: State) -> State:
+    """Update the state with the ``benign`` updates [m, d] of this round."""
     now = benign.mean(dim=0)
     if not state:
         coordinates, _ = principal_coordinates(benign, 1)
-        direction = _unit(coordinates[:, 0] @ (benign - now))
+        direction = unit(coordinates[:, 0] @ (benign - now))
         rounds = torch.ones(1, dtype=torch.int64, device=benign.device)
         return {"rounds": rounds, "mean": now, "direction": direction}
     rounds, direction = state["rounds"], state["direction"]
     mean = (rounds * state["mean"] + now) / (rounds + 1)
     offsets = benign - mean
-    step = _unit((offsets @ direction) @ offsets)
-    direction = _unit((rounds * direction + step) / (rounds + 1))
+    step = unit((offsets @ direction) @ offsets)
+    direction = unit((rounds * direction + step) / (rounds + 1))
     return {"rounds": rounds + 1, "mean": mean, "direction": direction}
-
-
-def _unit(vector: Tensor) -> Tensor:
-    length = vector.norm()
-    return vector / length if length > 0 else vector

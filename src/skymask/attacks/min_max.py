@@ -1,11 +1,11 @@
-"""Min-Max: as far from the benign mean as the benign updates are from each other."""
+"""Min-Max attack."""
 
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from skymask.attacks.crafting import known_updates, perturbation_of, sent
+from skymask.attacks.crafting import known_updates, perturbation_of, replaced
 from skymask.contracts import requires
 from skymask.numerics.distances import squared_distances
 
@@ -24,17 +24,34 @@ def min_max(
     tolerance: float = 1e-5,
     knowledge: Literal["full", "partial"] = "full",
 ) -> Tensor:
-    """All attackers send m = μ + γp with the largest γ such that
+    r"""Move from the benign mean as far as the benign updates are from each other.
 
-        max_{i∈B} ‖m − Δ_i‖ ≤ max_{i,j∈B} ‖Δ_i − Δ_j‖
+    All attackers send m = μ + γp with the largest γ such that
 
-    p is −μ/‖μ‖ (``unit``), −σ (``std``) or −sign(μ) (``sign``); μ and σ are the benign updates'
-    mean and standard deviation (ddof = 1) per coordinate.  γ is exact up to ``tolerance``,
-    relative: each benign client bounds it by the root of a quadratic, so no search is needed.
-    ``knowledge="partial"`` takes the attackers' own honest updates for B throughout.
-    ``updates`` is [n, d], ``malicious`` bool [n].  Raises ValueError with fewer than two benign
-    clients, or one malicious client under partial knowledge.  Source: Shejwalkar & Houmansadr,
-    NDSS 2021.
+    .. math::
+
+        \max_{i \in B} \lVert m - \Delta_i\rVert \le
+        \max_{i,j \in B} \lVert\Delta_i - \Delta_j\rVert
+
+    Each benign client bounds γ by the root of a quadratic equation, so no search is needed.
+
+    Args:
+        updates: Honest updates [n, d], one row per client.
+        malicious: Flags of the malicious clients [n], bool.
+        perturbation: Direction p: ``"unit"`` for −μ/‖μ‖, ``"std"`` for −σ (ddof = 1), ``"sign"``
+            for −sign(μ).
+        tolerance: Relative amount by which γ is smaller than its bound.
+        knowledge: ``"partial"`` takes the attackers' own honest updates for B.
+
+    Returns:
+        The updates [n, d] after the attack.
+
+    Raises:
+        RequirementError: With fewer than two benign clients, or with one malicious client under
+            partial knowledge.
+
+    Source: Shejwalkar & Houmansadr, "Manipulating the Byzantine: Optimizing Model Poisoning Attacks
+    and Defenses for Federated Learning", NDSS 2021.
     """
     if not bool(malicious.any()):
         return updates
@@ -43,11 +60,14 @@ def min_max(
     direction = perturbation_of(known, mean, perturbation)
     limit = squared_distances(known).max()
     gamma = _largest_step(known - mean, direction, limit) * (1 - tolerance)
-    return sent(updates, malicious, mean + gamma * direction)
+    return replaced(updates, malicious, mean + gamma * direction)
 
 
 def _largest_step(offsets: Tensor, direction: Tensor, limit: Tensor) -> Tensor:
-    """The largest γ ≥ 0 with ‖γp − o_i‖² ≤ limit for each row o_i: the least of the upper roots."""
+    """Return the largest γ ≥ 0 with ‖γp − o_i‖² ≤ limit for each row o_i.
+
+    It is the smallest of the upper roots.
+    """
     square = direction @ direction
     if square == 0:
         return torch.zeros_like(square)

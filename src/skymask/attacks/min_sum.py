@@ -1,11 +1,11 @@
-"""Min-Sum: as far from all benign updates together as the farthest benign one is."""
+"""Min-Sum attack."""
 
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from skymask.attacks.crafting import known_updates, perturbation_of, sent
+from skymask.attacks.crafting import known_updates, perturbation_of, replaced
 from skymask.contracts import requires
 
 
@@ -24,18 +24,40 @@ def min_sum(
     bound: Literal["max", "min"] = "max",
     knowledge: Literal["full", "partial"] = "full",
 ) -> Tensor:
-    """All attackers send m = μ + γp with the largest γ such that
+    r"""Move from the benign mean until the squared distances add up to the farthest client's.
 
-        Σ_{i∈B} ‖m − Δ_i‖² ≤ max_{i∈B} Σ_{j∈B} ‖Δ_i − Δ_j‖²
+    All attackers send m = μ + γp with the largest γ such that
 
-    p is −μ/‖μ‖ (``unit``), −σ (``std``) or −sign(μ) (``sign``); μ and σ are the benign updates'
-    mean and standard deviation (ddof = 1) per coordinate.  ``bound="min"`` takes the least row
-    sum on the right, as the authors' code does.  Either side is Σ_{j∈B} ‖Δ_j − μ‖² plus |B| times
-    ‖γp‖² on the left and ‖Δ_i − μ‖² on the right; so γ = max_{i∈B} ‖Δ_i − μ‖ / ‖p‖ (the min for
-    ``bound="min"``), less ``tolerance``, relative.  ``knowledge="partial"`` takes the attackers'
-    own honest updates for B throughout.  ``updates`` is [n, d], ``malicious`` bool [n].  Raises
-    ValueError with fewer than two benign clients, or one malicious client under partial
-    knowledge.  Source: Shejwalkar & Houmansadr, NDSS 2021.
+    .. math::
+
+        \sum_{i \in B} \lVert m - \Delta_i\rVert^2 \le
+        \max_{i \in B} \sum_{j \in B} \lVert\Delta_i - \Delta_j\rVert^2
+
+    Both sides contain Σ_{j∈B} ‖Δ_j − μ‖². The rest, divided by the number of clients in B, is ‖γp‖²
+    on the left and ‖Δ_i − μ‖² on the right, hence
+
+    .. math::
+
+        \gamma = \max_{i \in B} \lVert\Delta_i - \mu\rVert / \lVert p\rVert
+
+    Args:
+        updates: Honest updates [n, d], one row per client.
+        malicious: Flags of the malicious clients [n], bool.
+        perturbation: Direction p: ``"unit"`` for −μ/‖μ‖, ``"std"`` for −σ (ddof = 1), ``"sign"``
+            for −sign(μ).
+        tolerance: Relative amount by which γ is smaller than its bound.
+        bound: ``"min"`` takes the smallest sum on the right, as the authors' code does.
+        knowledge: ``"partial"`` takes the attackers' own honest updates for B.
+
+    Returns:
+        The updates [n, d] after the attack.
+
+    Raises:
+        RequirementError: With fewer than two benign clients, or with one malicious client under
+            partial knowledge.
+
+    Source: Shejwalkar & Houmansadr, "Manipulating the Byzantine: Optimizing Model Poisoning Attacks
+    and Defenses for Federated Learning", NDSS 2021.
     """
     if not bool(malicious.any()):
         return updates
@@ -46,4 +68,4 @@ def min_sum(
     reach = lengths.max() if bound == "max" else lengths.min()
     size = direction.norm()
     gamma = reach / size * (1 - tolerance) if size > 0 else torch.zeros_like(size)
-    return sent(updates, malicious, mean + gamma * direction)
+    return replaced(updates, malicious, mean + gamma * direction)

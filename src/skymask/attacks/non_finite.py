@@ -1,18 +1,26 @@
-"""Updates that are not finite: a crash test."""
+"""Updates that are not finite."""
 
 import math
 
 import torch
 from torch import Tensor
 
-from skymask.attacks.crafting import sent
+from skymask.attacks.crafting import replaced
 
 
 def non_finite(updates: Tensor, malicious: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Each attacker sends its honest update with NaN, +∞ and −∞ at three drawn coordinates.
+    """Put NaN, +∞ and −∞ at three random coordinates of each attacker's honest update.
 
-    With d = 1 there is only the NaN, with d = 2 no −∞.  ``updates`` is [n, d], ``malicious``
-    bool [n].  No attack from a paper: it shows that one client cannot break a round.
+    With d = 1 there is only the NaN, with d = 2 no −∞. This is a crash test, not a published
+    attack: it shows that one client cannot break a round.
+
+    Args:
+        updates: Honest updates [n, d], one row per client.
+        malicious: Flags of the malicious clients [n], bool.
+        generator: Random numbers, on the CPU.
+
+    Returns:
+        The updates [n, d] after the attack.
     """
     if not bool(malicious.any()):
         return updates
@@ -21,4 +29,4 @@ def non_finite(updates: Tensor, malicious: Tensor, *, generator: torch.Generator
     for row in rows:
         places = torch.randperm(len(row), generator=generator)[: len(values)]
         row[places.to(row.device)] = values[: len(places)]
-    return sent(updates, malicious, rows)
+    return replaced(updates, malicious, rows)

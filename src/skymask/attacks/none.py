@@ -4,5 +4,5 @@ from torch import Tensor
 
 
 def none(updates: Tensor, malicious: Tensor) -> Tensor:
-    """Nobody attacks: Δ_i stays.  Under this name a run has no malicious clients."""
+    """Return the updates [n, d] unchanged; a run with this attack has no malicious clients."""
     return updates

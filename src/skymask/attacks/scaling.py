@@ -1,4 +1,4 @@
-"""Scaling: a backdoor, boosted so that it outweighs the honest updates."""
+"""Scaled backdoor attack."""
 
 import torch
 from torch import Tensor
@@ -19,10 +19,23 @@ def scaling_data(
     target: int = 0,
     share: float = 0.5,
 ) -> tuple[Tensor, Tensor]:
-    """The data half: ``share`` of the samples carry the trigger and the label ``target``.
+    """Put the trigger and the target label on a share of the samples.
 
-    The trigger is a square of ``patch`` × ``patch`` pixels (``backdoor.stamped``).  Source:
-    Bagdasaryan et al., AISTATS 2020.
+    This is the data part of :func:`scaling`.
+
+    Args:
+        features: Samples of the attacker [N, C, H, W] or [N, K], float in [0, 1].
+        labels: Their labels [N], int64.
+        classes: Number of classes.
+        generator: Random numbers, on the CPU.
+        patch: Side of the trigger in pixels.
+        target: Label of the poisoned samples.
+        share: Share of the samples that are poisoned, in (0, 1].
+
+    Returns:
+        The poisoned features and labels, as copies.
+
+    Source: Bagdasaryan et al., "How To Backdoor Federated Learning", AISTATS 2020.
     """
     triggered = stamped(features, patch=patch)
     return poisoned(features, labels, triggered, generator, target=target, share=share)
@@ -30,10 +43,19 @@ def scaling_data(
 
 @requires(lambda factor: factor is None or factor > 0, "factor must be positive")
 def scaling(updates: Tensor, malicious: Tensor, *, factor: float | None = None) -> Tensor:
-    """Each attacker sends c·Δ_i, where Δ_i was trained on its poisoned data (``scaling_data``).
+    """Scale up updates trained on poisoned data, so that they outweigh the honest ones.
 
-    c is ``factor``, by default n/f: then the attackers' mean replaces the mean of all.
-    ``updates`` is [n, d], ``malicious`` bool [n].  Source: Bagdasaryan et al., AISTATS 2020.
+    Each attacker sends c·Δ_i, where Δ_i was trained on data from :func:`scaling_data`.
+
+    Args:
+        updates: Updates [n, d], one row per client; malicious rows were trained on poisoned data.
+        malicious: Flags of the malicious clients [n], bool.
+        factor: Factor c. If ``None`` it is n/f: the attackers' mean then replaces the mean of all.
+
+    Returns:
+        The updates [n, d] after the attack.
+
+    Source: Bagdasaryan et al., "How To Backdoor Federated Learning", AISTATS 2020.
     """
     attackers = int(malicious.sum())
     if attackers == 0:

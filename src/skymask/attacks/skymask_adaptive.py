@@ -1,4 +1,4 @@
-"""An attacker that knows SkyMask, and does the most it can without being seen."""
+"""Adaptive attack on SkyMask."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from skymask.attacks.crafting import known_updates, sent
+from skymask.attacks.crafting import known_updates, replaced
 from skymask.contracts import requires
 from skymask.masks import decision, learning
 from skymask.models.functional import FunctionalModel
@@ -36,71 +36,88 @@ def skymask_adaptive(
     root_size: int = 100,
     clusters: Literal["auto", 2] = "auto",
 ) -> tuple[Tensor, State]:
-    """Each attacker sends Δ_i + (λ/c) q_i, with the largest λ that SkyMask would let through.
+    """Send the largest harmful step that the attackers expect SkyMask to accept.
 
-    White box: the attackers know the rule with its mask learning, and the benign updates.  They
-    never see the root data or Δ_0; ``root_size`` of their own clean samples, drawn anew in each
-    round, stand in for the root data, and the mean of their own honest updates for Δ_0.  With these
-    they run the rule (with its default masks) on what they would send, for λ = ``largest``,
-    ``largest``/2, …, ``halvings`` times halved, until all of them are accepted.  What they send is
-    smaller by c = ``caution``, since the server's root data is not theirs.  The directions are
+    Each attacker sends Δ_i + (λ/c) q_i. The attackers know the rule, its mask learning and the
+    benign updates. They do not know the root data or Δ_0: ``root_size`` of their own clean samples,
+    drawn again in each round, replace the root data, and the mean of their own honest updates
+    replaces Δ_0. With these they run the rule (with its default masks) on what they would send, for
+    λ = ``largest`` and up to ``halvings`` halves of it, until all attackers are accepted. The
+    directions are
 
-        opposed:    q_i = −μ
-        stretched:  q_i = Δ_i − μ where its sign is opposed to that of μ and 0 elsewhere, scaled
-                    so that the mean of the q_i is as long as μ
+    - opposed: q_i = −μ. It undoes what the honest clients have learned.
+    - stretched: q_i = Δ_i − μ where its sign is opposed to that of μ and 0 elsewhere, scaled so
+      that the mean of the q_i is as long as μ. It keeps every sign of Δ_i − μ, and with it the
+      binary mask as long as w̃ stays near w + μ: a mask is learned from the signs of W_i − w̃
+      alone.
 
-    The first undoes what the honest clients have learned.  The second leaves every sign of Δ_i − μ
-    as it is, and with it the binary mask as long as w̃ stays near w + μ: a mask is learned from the
-    signs of W_i − w̃ alone.  ``best`` tries both and sends what raises the loss on their samples
-    more after the aggregation they foresee.  Where no λ gets through they send their honest
-    updates.
+    Args:
+        updates: Honest updates [n, d], one row per client.
+        malicious: Flags of the malicious clients [n], bool.
+        global_parameters: Global model w [d].
+        model: The model as a function of flat parameters.
+        own_data: Honest samples of all malicious clients.
+        generator: Random numbers, on the CPU.
+        state: State of the last round, empty at first: the evidence that the rule keeps per client,
+            as the attackers expect it: ``sums`` [n, 2] and ``weight`` [1].
+        direction: ``"opposed"``, ``"stretched"``, or ``"best"``: the one that raises the loss on
+            their samples more after the expected aggregation.
+        largest: Largest λ.
+        halvings: How often λ is halved. If no λ is accepted, the attackers send honest updates.
+        caution: Factor c ≥ 1 by which the step is smaller, since the root data are unknown.
+        root_size: Samples that replace the root data.
+        clusters: As in :func:`~skymask.defenses.skymask.skymask`.
 
-    ``updates`` is [n, d], ``malicious`` bool [n], ``global_parameters`` w [d].  ``state``: what the
-    rule remembers of the clients, ``sums`` [n, 2] and ``weight`` [1], as the attackers foresee it.
-    Ours; no published attack on SkyMask is known to us.
+    Returns:
+        The updates [n, d] after the attack and the new state.
+
+    Raises:
+        RequirementError: Without a benign client.
+
+    Our own attack; we know of no published one on SkyMask.
     """
     if not bool(malicious.any()):
         return updates, state
     chosen = torch.randperm(len(own_data), generator=generator)[:root_size]
     root = own_data.select(chosen.to(own_data.labels.device))
-    rehearsal = _Rehearsal(updates, malicious, global_parameters, model, root, state, clusters)
+    simulation = _Simulation(updates, malicious, global_parameters, model, root, state, clusters)
     own = updates[malicious].double()
     mean = known_updates(updates, malicious, "full").mean(dim=0)
-    pushes = {"opposed": -mean.expand_as(own), "stretched": _stretched(own, mean)}
-    wanted = list(pushes) if direction == "best" else [direction]
+    vectors = {"opposed": -mean.expand_as(own), "stretched": _stretched(own, mean)}
+    directions = list(vectors) if direction == "best" else [direction]
     steps = [largest / 2**halving for halving in range(halvings + 1)]
-    found = [_hidden(rehearsal, own, pushes[name], steps, caution) for name in wanted]
-    outcomes = [outcome for outcome in found if outcome is not None]
-    if not outcomes:
-        outcomes = [(0.0, own)]
+    accepted = [
+        _accepted_step(simulation, own, vectors[name], steps, caution) for name in directions
+    ]
+    outcomes = [outcome for outcome in accepted if outcome is not None] or [(0.0, own)]
     _, crafted = max(outcomes, key=lambda outcome: outcome[0])
-    return sent(updates, malicious, crafted), rehearsal.remembered(crafted)
+    return replaced(updates, malicious, crafted), simulation.next_state(crafted)
 
 
 def _stretched(own: Tensor, mean: Tensor) -> Tensor:
-    """Each attacker's deviation from the ``mean`` [d] where it is opposed to it, [f, d]."""
+    """Return each attacker's deviation from the ``mean`` [d] where it is opposed to it, [f, d]."""
     deviations = own - mean
     opposed = torch.where(deviations.sign() == -mean.sign(), deviations, 0.0)
     length = opposed.mean(dim=0).norm()
     return opposed * (mean.norm() / length) if length > 0 else opposed
 
 
-def _hidden(
-    rehearsal: "_Rehearsal", own: Tensor, push: Tensor, steps: list[float], caution: float
+def _accepted_step(
+    simulation: "_Simulation", own: Tensor, vector: Tensor, steps: list[float], caution: float
 ) -> tuple[float, Tensor] | None:
-    """The damage and the updates [f, d] of the first of ``steps`` that is let through; or None."""
+    """Return the damage and the updates [f, d] of the first step that is accepted, or None."""
     for step in steps:
-        if rehearsal.damage(own + step * push) is not None:
-            crafted = own + step / caution * push
-            damage = rehearsal.damage(crafted)
+        if simulation.damage(own + step * vector) is not None:
+            crafted = own + step / caution * vector
+            damage = simulation.damage(crafted)
             if damage is not None:
                 return damage, crafted
     return None
 
 
 @dataclass
-class _Rehearsal:
-    """SkyMask as the attackers foresee it in this round."""
+class _Simulation:
+    """SkyMask as the attackers expect it to work in this round."""
 
     updates: Tensor
     malicious: Tensor
@@ -116,11 +133,11 @@ class _Rehearsal:
         self.honest = self._evidence(self.updates[~self.malicious])
 
     def damage(self, crafted: Tensor) -> float | None:
-        """The loss after a round in which ``crafted`` [f, d] are sent; None if one is rejected."""
-        rows = sent(self.updates, self.malicious, crafted)
+        """Return the loss after a round with ``crafted`` [f, d]; None if one is rejected."""
+        rows = replaced(self.updates, self.malicious, crafted)
         models = torch.cat([rows, self.server_update[None]]) + self.global_parameters
         binary = learning.binarise(learning.learn_masks(models, self.loss)).to(torch.float32)
-        state = self.remembered(crafted)
+        state = self.next_state(crafted)
         evidence = state["sums"] / state["weight"]
         scores = decision.verdict(binary, evidence, always_two=self.clusters == 2)
         accepted = torch.from_numpy(scores > 0.5).to(rows.device)
@@ -130,8 +147,8 @@ class _Rehearsal:
             loss = self.loss(self.global_parameters + rows[accepted].mean(dim=0))
         return float(loss.nan_to_num(float("inf")))
 
-    def remembered(self, crafted: Tensor) -> State:
-        """What the rule remembers once ``crafted`` [f, d] are sent."""
+    def next_state(self, crafted: Tensor) -> State:
+        """Return the evidence that the rule keeps after a round with ``crafted`` [f, d]."""
         now = self.honest.new_empty(len(self.updates), 2)
         now[~self.malicious] = self.honest
         now[self.malicious] = self._evidence(crafted.to(self.updates.dtype))

@@ -1,7 +1,7 @@
-"""What backdoor attacks share: the trigger, and data poisoned with it.
+"""Backdoor triggers and poisoned data.
 
 The trigger is a square of the brightest value in the bottom right corner of an image, or the last
-entries of a feature vector; features are scaled to [0, 1].
+entries of a feature vector. Features are scaled to [0, 1].
 """
 
 import torch
@@ -16,9 +16,14 @@ from skymask.contracts import requires
     "the trigger of patch × patch must fit on a sample",
 )
 def stamped(features: Tensor, *, patch: int = 5) -> Tensor:
-    """``features`` [N, C, H, W] or [N, K] with the whole trigger on them (a copy).
+    """Put the whole trigger on samples.
 
-    The trigger sets ``patch`` × ``patch`` pixels, or the last ``patch``² entries, to 1.
+    Args:
+        features: Samples [N, C, H, W] or [N, K], float in [0, 1].
+        patch: Side of the trigger in pixels; in a vector it covers the last patch² entries.
+
+    Returns:
+        A copy of the samples with the trigger set to 1.
 
     >>> stamped(torch.zeros(1, 1, 3, 3), patch=2)[0, 0].tolist()
     [[0.0, 0.0, 0.0], [0.0, 1.0, 1.0], [0.0, 1.0, 1.0]]
@@ -32,10 +37,18 @@ def stamped(features: Tensor, *, patch: int = 5) -> Tensor:
     "the trigger of patch × patch must fit on a sample",
 )
 def stamped_part(features: Tensor, part: int, parts: int, *, patch: int = 5) -> Tensor:
-    """``features`` with one part of the trigger on them (a copy).
+    """Put one part of the trigger on samples.
 
-    Its pixels are cut, row by row, into ``parts`` runs as equal as can be; run ``part``, from 0,
-    is set to 1.
+    The pixels of the trigger are split, row by row, into ``parts`` runs of nearly equal size.
+
+    Args:
+        features: Samples [N, C, H, W] or [N, K], float in [0, 1].
+        part: Index of the run, from 0.
+        parts: Number of runs.
+        patch: Side of the trigger in pixels.
+
+    Returns:
+        A copy of the samples with that part of the trigger set to 1.
 
     >>> stamped_part(torch.zeros(1, 6), 1, 2, patch=2)[0].tolist()
     [0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
@@ -61,10 +74,19 @@ def poisoned(
     target: int,
     share: float,
 ) -> tuple[Tensor, Tensor]:
-    """Replace ``share`` of the samples, drawn at random, by their ``triggered`` form.
+    """Replace a random share of samples by their triggered form with the target label.
 
-    Their labels become ``target``.  The number replaced is ``share``·N, rounded half up, so that
-    a party with one sample poisons it at a share of one half.
+    Args:
+        features: Samples [N, ...], float.
+        labels: Their labels [N], int64.
+        triggered: The samples with the trigger, as ``features``.
+        generator: Random numbers, on the CPU.
+        target: Label of the poisoned samples.
+        share: Share of the samples, in (0, 1]; ``share`` · N is rounded half up, so that a client
+            with one sample poisons it at a share of one half.
+
+    Returns:
+        The poisoned features and labels, as copies.
     """
     count = int(share * len(labels) + 0.5)
     chosen = torch.randperm(len(labels), generator=generator)[:count].to(labels.device)
