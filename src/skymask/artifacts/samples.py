@@ -24,7 +24,7 @@ def write_samples(
     scale: float,
     groups: npt.NDArray[Any] | None = None,
 ) -> None:
-    """Write samples: ``features`` [N, *shape] uint8 or float32, ``labels`` [N].
+    """Write samples: ``features`` [N, ...] uint8 or float32, ``labels`` [N].
 
     ``scale`` is what features are divided by on reading; ``groups`` [N], the natural owner of each
     sample, become a column of their own where there are any.

@@ -122,7 +122,7 @@ def read_state(path: Path, spec: str) -> State:
 
 
 def read_samples(path: Path, dataset: str) -> tuple[Tensor, Tensor, int]:
-    """Read samples: features [N, *shape] float32 divided by their scale, labels [N], classes.
+    """Read samples: features [N, ...] float32 divided by their scale, labels [N], classes.
 
     Raises ArtifactError.
     """

@@ -44,7 +44,7 @@ def skymask(
     2. Learn θ (:func:`~skymask.masks.learning.learn_masks`) with rate γ = ``mask_lr``, clamp
        ``mask_clamp`` and up to ``mask_steps`` steps on ``loss``.  With
        ``mask_precision="bfloat16"`` the Δ_i are kept in 16 bits there, which takes two thirds of
-       the memory; docs/performance.md says what it does to verdicts.
+       the memory; docs/explanation/performance.md says what it does to verdicts.
     3. Binarise σ(θ) > ``threshold``, project to two principal components, fit two Gaussians.
     4. Accept the clients in the server's cluster; the update is the mean of their Δ.
 

@@ -15,7 +15,7 @@ from skymask.models.losses import SoftmaxAxis, cross_entropy
 from skymask.models.samples import Samples, laid_out
 from skymask.numerics.parallel import across, single_threaded
 
-# bytes of a client under which clients are stacked on the CPU; see docs/performance.md
+# bytes of a client under which clients are stacked on the CPU; see docs/explanation/performance.md
 SMALL = 512 * 2**10
 
 

@@ -10,7 +10,7 @@ Three tests, each on the rows that the ones before left, so that nobody is rejec
 3. *Harm* (:func:`harmful`).  What the clients' models did to the root data, averaged over the
    rounds, falls into two groups; the worse one goes.
 
-``docs/cluster-decision.md`` says on which runs the thresholds were chosen, what they do elsewhere,
+``docs/explanation/cluster-decision.md`` says on which runs the thresholds were chosen, what they do elsewhere,
 and where they fail.
 """
 

@@ -22,7 +22,7 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Arrays:
-    """A data set: features [N, *shape] uint8 or float32, labels [N] int64.
+    """A data set: features [N, ...] uint8 or float32, labels [N] int64.
 
     Features are divided by ``scale`` when they are used.  ``train_groups`` [N] is the natural owner
     of each training sample, from 0, where the data set has owners.
