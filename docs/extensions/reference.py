@@ -161,7 +161,11 @@ def package(name: str) -> str:
             continue
         parts += [module, "-" * len(module), "", f".. automodule:: {module}"]
         if not is_package:
-            parts += ["   :members:", f"   :exclude-members: {','.join(listed)}"]
+            parts += [
+                "   :members:",
+                "   :ignore-module-all:",
+                f"   :exclude-members: {','.join(listed)}",
+            ]
         parts += [""]
     return "\n".join(parts)
 

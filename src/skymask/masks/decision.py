@@ -10,8 +10,8 @@ Three tests, each on the rows that the ones before left, so that nobody is rejec
 3. *Harm* (:func:`harmful`).  What the clients' models did to the root data, averaged over the
    rounds, falls into two groups; the worse one goes.
 
-``docs/explanation/cluster-decision.md`` says on which runs the thresholds were chosen, what they do elsewhere,
-and where they fail.
+``docs/explanation/cluster-decision.md`` says on which runs the thresholds were chosen, what they
+do on other runs, and where they fail.
 """
 
 import itertools
