@@ -7,16 +7,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import skymask
+from skymask.artifacts.samples import write_samples
 from skymask.artifacts.schemas import SCHEMAS
+from skymask.artifacts.tensors import parameters_schema
 from skymask.attacks import ATTACKS, DATA_ATTACKS
 from skymask.cli import _parser
 from skymask.data.datasets import DATASETS
 from skymask.data.partition import PARTITIONS
 from skymask.defenses import DEFENSES, PRE_AGGREGATORS
 from skymask.models.architectures import MODELS
+from skymask.models.flat_parameters import Layout
 from skymask.study.experiment import Experiment
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +100,21 @@ def test_every_column_of_every_artifact_is_on_the_artifacts_page(reference):
             assert f"``{field.name}``" in section
             assert field.metadata[b"description"].decode() in section
     assert ".. generated-artifacts::" in page("reference/artifacts.rst")
+
+
+def test_the_columns_of_samples_and_parameters_are_on_the_artifacts_page(tmp_path):
+    text = page("reference/artifacts.rst")
+    features, labels = np.zeros((2, 1, 2, 2), np.uint8), np.zeros(2, np.int64)
+    path = tmp_path / "samples.parquet"
+    write_samples(path, "digits", features, labels, classes=2, scale=1.0, groups=labels)
+    samples = pq.read_schema(path)
+    layout = Layout(("1.weight",), ((2, 2),))
+    parameters = parameters_schema(layout, ("round", "client", "malicious"))
+    for field in (*samples, *parameters):
+        kind = str(field.type).split("[")[0].split("<")[0]
+        assert re.search(rf"``{re.escape(field.name)}``\n +- {kind}\b", text), field
+    for key in (*samples.metadata, *(parameters.metadata or {})):
+        assert f"``{key.decode()}``" in text
 
 
 def test_every_module_is_on_an_api_page_or_is_a_method(reference):
