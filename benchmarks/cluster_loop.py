@@ -16,7 +16,7 @@ import torch
 from cluster_study import SETTINGS, experiment, federation
 
 from skymask.contracts import RequirementError
-from skymask.federation.checkpoint import Progress
+from skymask.federation.federation import Checkpoint
 from skymask.federation.rounds import run_span
 from skymask.study.experiment import Experiment, Method
 
@@ -24,7 +24,7 @@ from skymask.study.experiment import Experiment, Method
 def carry(run: Experiment, rounds: int) -> tuple[np.ndarray, np.ndarray, float]:
     """Verdicts [rounds, n], who is malicious [n], and the accuracy at the end in per cent."""
     parties = federation(run)
-    _, span = run_span(parties, Progress(parties.initial_parameters()), range(1, rounds + 1))
+    _, span = run_span(parties, Checkpoint(parties.initial_parameters()), range(1, rounds + 1))
     kept = [row["accepted"] for row in span.clients if row["client"] >= 0]
     accuracy = 100 * float(np.mean([row["accuracy"] for row in span.metrics[-5:]]))
     return np.array(kept).reshape(rounds, -1), parties.malicious.numpy(), accuracy

@@ -15,7 +15,7 @@ from cluster_study import SETTINGS, experiment, federation
 
 from skymask.federation.aggregate import aggregate
 from skymask.federation.attack import attack
-from skymask.federation.checkpoint import Progress
+from skymask.federation.federation import Checkpoint
 from skymask.federation.rounds import run_span
 from skymask.federation.train import train, training_data
 from skymask.study.experiment import Experiment, Method
@@ -26,7 +26,7 @@ CLIENTS = {"digits": (20, None), "fashion_mnist": (100, 120)}
 def accuracy(run: Experiment, rounds: int) -> float:
     """Mean accuracy of the last five rounds."""
     parties = federation(run)
-    _, span = run_span(parties, Progress(parties.initial_parameters()), range(1, rounds + 1))
+    _, span = run_span(parties, Checkpoint(parties.initial_parameters()), range(1, rounds + 1))
     return statistics.mean(row["accuracy"] for row in span.metrics[-5:])
 
 

@@ -47,8 +47,7 @@ def measure(point: dict[str, Any]) -> dict[str, Any]:
 
     from skymask.contracts import describes
     from skymask.data.partition import assign
-    from skymask.federation.checkpoint import Progress
-    from skymask.federation.federation import Federation
+    from skymask.federation.federation import Checkpoint, Federation
     from skymask.federation.rounds import run_span
     from skymask.models import architectures
     from skymask.models.samples import Samples
@@ -106,7 +105,7 @@ def measure(point: dict[str, Any]) -> dict[str, Any]:
     )
     parties = Federation(run, train, samples(classes), assignment, classes)
     # what is compiled, loaded or drawn once is not a round's cost
-    progress, _ = run_span(parties, Progress(parties.initial_parameters()), range(1, 2))
+    progress, _ = run_span(parties, Checkpoint(parties.initial_parameters()), range(1, 2))
     start = time.perf_counter()
     _, span = run_span(parties, progress, range(2, 2 + point["rounds"]))
     wall = time.perf_counter() - start

@@ -88,7 +88,7 @@ def job(device: str, seed: int) -> None:
     settings, parameters = LocalTraining(1, 32, 0.5, 0.01, "class"), model.vector.clone()
     for round_ in range(ROUNDS[device]):
         seeds = [torch.Generator().manual_seed(1000 * round_ + c) for c in range(clients)]
-        updates = train_clients(model, parameters, data, settings, seeds.__getitem__)
+        updates = train_clients(model, parameters, data, settings, seeds.__getitem__).updates
         parameters = parameters + updates.mean(dim=0)
     if device.startswith("cuda"):
         torch.cuda.synchronize()

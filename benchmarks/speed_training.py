@@ -44,8 +44,10 @@ def cases(device: str) -> Iterator[Case]:
 
             def ours(**settings: object) -> Work:
                 wanted = replace(SETTINGS, **settings)
-                return lambda: train_clients(
-                    model, start, data, wanted, lambda client: generator(1, "batches", client)
+                return lambda: (
+                    train_clients(
+                        model, start, data, wanted, lambda client: generator(1, "batches", client)
+                    ).updates
                 )
 
             return {

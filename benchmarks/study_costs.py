@@ -18,8 +18,8 @@ import torch
 import yaml
 from cluster_study import federation
 
-from skymask.federation.checkpoint import Progress
 from skymask.federation.evaluate import evaluate
+from skymask.federation.federation import Checkpoint
 from skymask.federation.rounds import run_span
 from skymask.jobs import costs
 from skymask.study import load
@@ -32,7 +32,7 @@ BASE = Path(__file__).parents[1]
 def seconds_per_round(run: Experiment, rounds: int) -> tuple[float, float]:
     """Seconds of a round but for its evaluation, and of an evaluation."""
     parties = federation(run)
-    progress, _ = run_span(parties, Progress(parties.initial_parameters()), range(1, 2))
+    progress, _ = run_span(parties, Checkpoint(parties.initial_parameters()), range(1, 2))
     start = time.perf_counter()
     progress, span = run_span(parties, progress, range(2, 2 + rounds))
     taken = time.perf_counter() - start

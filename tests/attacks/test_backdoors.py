@@ -12,8 +12,7 @@ from skymask.attacks.scaling import scaling, scaling_data
 from skymask.attacks.triggers import poisoned, stamped, stamped_part
 from skymask.contracts import RequirementError
 from skymask.federation.attack import own_data
-from skymask.federation.evaluate import evaluate
-from skymask.federation.metrics import attack_success_rate
+from skymask.federation.evaluate import attack_success_rate, evaluate
 from skymask.federation.train import train, training_data
 from skymask.models.functional import FunctionalModel
 from skymask.models.samples import Samples
@@ -324,7 +323,7 @@ def test_inside_a_wide_spread_a_real_backdoor_is_planted():
 
     def rate(parameters):
         return attack_success_rate(
-            parties.model, parameters, parties.test, lambda x: stamped(x, patch=3), 6
+            parties.model.copy(parameters), parties.test, lambda x: stamped(x, patch=3), 6
         )
 
     updates = train(parties, training_data(parties), start, 4).updates

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from skymask.artifacts.schemas import SCHEMAS
 from skymask.attacks import ATTACKS
 from skymask.defenses import (
     DEFENSES,
@@ -18,7 +19,7 @@ from skymask.defenses import (
 from skymask.defenses.aggregation import mean_of
 from skymask.federation.aggregate import Verdict, aggregate
 from skymask.federation.defend import defend
-from skymask.federation.metrics import Quality
+from skymask.federation.evaluate import Quality
 from skymask.federation.records import aggregate_row, layer_rows, metrics_row
 from skymask.federation.train import train, training_data
 from skymask.models.flat_parameters import Layout
@@ -304,7 +305,7 @@ def test_where_nobody_is_accepted_the_model_stays_at_distance_one(monkeypatch):
     assert (verdict.attacker_weight, verdict.benign_distance) == (None, 1.0)
     row = aggregate_row(4, parties.malicious, verdict)
     assert (row["round"], row["fpr"], row["fnr"]) == (4, 1.0, 0.0)
-    assert (row["model_updated"], row["note"]) == (False, "the defense accepted nobody")
+    assert (row["model_updated"], row["note"]) == (False, "the defense accepted no client")
 
 
 def test_an_aggregate_that_is_not_finite_lets_nothing_through(monkeypatch):
@@ -413,7 +414,7 @@ def test_a_composition_before_skymask_has_a_row_per_client_and_the_server():
     assert len(span.layers) == 6
 
 
-def test_the_metrics_of_a_round_are_what_got_through_in_that_round(monkeypatch):
+def test_each_round_has_rates_and_each_evaluated_round_metrics(monkeypatch):
     turns = iter(range(1, 10))
 
     def moody(updates):
@@ -425,20 +426,18 @@ def test_the_metrics_of_a_round_are_what_got_through_in_that_round(monkeypatch):
     _, span = carried(parties, range(1, 5))
     assert [row["round"] for row in span.aggregates] == [1, 2, 3, 4]
     assert [row["round"] for row in span.metrics] == [2, 4]
-    by_round = {row["round"]: row for row in span.aggregates}
-    for row in span.metrics:
-        for name in ("fpr", "fnr", "attacker_weight", "benign_distance", "model_updated"):
-            assert row[name] == by_round[row["round"]][name]
-    assert len({row["fpr"] for row in span.aggregates} | {None}) > 2
+    benign, attacks = 4, parties.malicious.tolist()
+    for row in span.aggregates:
+        accepted = [*range(row["round"])]
+        assert row["fnr"] == sum(attacks[client] for client in accepted) / 2
+        assert row["fpr"] == 1 - sum(not attacks[client] for client in accepted) / benign
 
 
 def test_a_loss_that_is_not_finite_is_no_number_in_the_metrics():
-    aggregated = dict.fromkeys(
-        ("fpr", "fnr", "attacker_weight", "benign_distance", "model_updated"), 0.5
-    )
-    row = metrics_row(7, Quality(0.25, math.inf, 0.75), aggregated)
-    assert (row["round"], row["accuracy"], row["loss"]) == (7, 0.25, None)
-    assert row["attack_success_rate"] == 0.75
+    row = metrics_row(7, Quality(accuracy=0.25, loss=math.inf, attack_success_rate=0.75))
+    expected = {"round": 7, "accuracy": 0.25, "loss": None, "attack_success_rate": 0.75}
+    assert row == expected
+    assert list(row) == SCHEMAS["metrics"].names
 
 
 def test_the_attack_of_the_registry_is_the_one_that_acts(monkeypatch):

@@ -14,7 +14,7 @@ from skymask.artifacts.parquet import ArtifactError, packed, read_row_groups, re
 from skymask.artifacts.records import collect_updates
 from skymask.artifacts.tensors import read_parameters, write_parameters
 from skymask.federation import storage
-from skymask.federation.storage import kept_updates, write_updates
+from skymask.federation.storage import kept_updates, write_matrix
 from skymask.federation.timing import Clock
 from skymask.models.flat_parameters import Layout
 from skymask.study.experiment import Method
@@ -161,7 +161,7 @@ def test_joined_updates_do_not_depend_on_the_cut(tmp_path):
     parties = federation(**ATTACKED)
     run, rounds = parties.experiment.run, drawn(parties, (2, 3, 7))
     for round_, updates in rounds.items():
-        write_updates(parties, str(tmp_path / f"round{round_}"), round_, updates)
+        write_matrix(parties, tmp_path / f"round{round_}", "updates", updates, round_)
     write(parties, tmp_path / "first", {2: rounds[2], 3: rounds[3]})
     write(parties, tmp_path / "second", {7: rounds[7]})
     collect_updates([tmp_path / f"round{r}" for r in rounds], tmp_path / "staged", run)
@@ -283,6 +283,6 @@ def test_kept_updates_take_less_room(tmp_path):
     # what training leaves: many weights never move, and all are small
     parties = federation(attack=Method("none"))
     _, span = carried(parties, range(1, 2), keep_updates=frozenset({1}))
-    write_updates(parties, str(tmp_path / "raw"), 1, span.updates[1])
+    write_matrix(parties, tmp_path / "raw", "updates", span.updates[1], 1)
     write(parties, tmp_path / "packed", span.updates)
     assert (tmp_path / "packed").stat().st_size < 0.9 * (tmp_path / "raw").stat().st_size

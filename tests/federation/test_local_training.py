@@ -128,7 +128,7 @@ def test_clients_do_not_influence_each_other():
     def source(client):
         return generator(0, "batches", client)
 
-    updates = train_clients(resident(), start, parties, settings, source)
+    updates = train_clients(resident(), start, parties, settings, source).updates
     assert updates.shape == (4, len(start))
     for client in (3, 1, 0, 2):
         alone = train_client(resident(), start, parties[client], settings, source(client))
@@ -176,7 +176,8 @@ def test_stacked_clients_train_as_those_one_after_the_other(name, axis, clip, me
 
     def updates(batching):
         wanted = replace(settings, batching=batching)
-        return train_clients(model, start, parties, wanted, lambda c: generator(0, "batches", c))
+        source = lambda client: generator(0, "batches", client)  # noqa: E731
+        return train_clients(model, start, parties, wanted, source).updates
 
     loop = updates("loop")
     # normalised over the batch, a single sample has nothing to learn
@@ -191,7 +192,7 @@ def test_a_client_that_has_finished_does_not_move():
     settings = LocalTraining(1, 8, 0.3, batching="stacked")
 
     def updates(held):
-        return train_clients(resident(), start, held, settings, lambda c: generator(0, "x"))
+        return train_clients(resident(), start, held, settings, lambda c: generator(0, "x")).updates
 
     both, alone = updates(parties), updates(parties[:1])
     assert_close(both[0], alone[0], rtol=1e-6, atol=1e-8)
@@ -206,8 +207,10 @@ def test_bits_do_not_depend_on_the_number_of_threads(name, batching, monkeypatch
     start = resident(name, seed=3).vector.clone()
     settings = LocalTraining(2, 8, 0.3, 1e-2, batching=batching)
     found = with_threads(
-        lambda: train_clients(
-            resident(name), start, parties, settings, lambda c: generator(0, "x", c)
+        lambda: (
+            train_clients(
+                resident(name), start, parties, settings, lambda c: generator(0, "x", c)
+            ).updates
         )
     )
     assert found[1].equal(found[0])
@@ -233,7 +236,8 @@ def test_bfloat16_is_close_but_another_number(batching):
     def updates(precision):
         settings = LocalTraining(1, 8, 0.1, precision=precision, batching=batching)
         model = resident("small_cnn")
-        return train_clients(model, start, parties, settings, lambda c: generator(0, "x", c))
+        source = lambda client: generator(0, "x", client)  # noqa: E731
+        return train_clients(model, start, parties, settings, source).updates
 
     exact, coarse = updates("float32"), updates("bfloat16")
     assert coarse.dtype == torch.float32
@@ -252,6 +256,6 @@ def test_a_gpu_trains_as_the_cpu_does(name, batching):
         model = ResidentModel(build(name, SHAPE, 10, 0).to(device))
         held = [Samples(p.features.to(device), p.labels.to(device)) for p in parties]
         source = lambda client: generator(0, "x", client)  # noqa: E731
-        return train_clients(model, start.to(device), held, settings, source).cpu()
+        return train_clients(model, start.to(device), held, settings, source).updates.cpu()
 
     assert_close(updates("cuda"), updates("cpu"), rtol=1e-3, atol=1e-4)

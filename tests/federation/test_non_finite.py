@@ -82,7 +82,7 @@ def test_when_no_update_is_finite_the_model_stays_and_the_rows_say_so(poison, de
         assert row["accepted"] is False
         assert row["model_updated"] is False
         assert row["reason"] == "not finite"
-    assert [row["model_updated"] for row in span.metrics] == [False]
+    assert [row["model_updated"] for row in span.aggregates] == [False, False]
 
 
 def test_a_rule_that_is_no_longer_defined_leaves_the_model_and_says_why(poison):
@@ -103,7 +103,7 @@ def test_when_the_defense_accepts_nobody_the_model_stays():
     parties = federation(defense=Method("oracle"), attack=Method("label_flip"), malicious=6)
     progress, span = carried(parties, range(1, 2))
     assert same_bits(progress.global_parameters, parties.initial_parameters())
-    assert {row["reason"] for row in span.clients} == {"the defense accepted nobody"}
+    assert {row["reason"] for row in span.clients} == {"the defense accepted no client"}
     assert not any(row["accepted"] or row["model_updated"] for row in span.clients)
 
 

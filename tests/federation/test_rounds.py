@@ -74,7 +74,7 @@ def test_without_an_attack_nobody_is_malicious_and_updates_are_the_honest_ones()
     _, span = carried(parties, range(1, 2), keep_updates=frozenset({1}))
     assert same_bits(span.updates[1], train(parties, training_data(parties), start, 1).updates)
     assert all(row["malicious"] is False for row in span.clients)
-    assert all(row["fnr"] is None for row in span.metrics)
+    assert all(row["fnr"] is None for row in span.aggregates)
 
 
 def test_malicious_clients_train_on_poisoned_data_and_the_others_on_their_own():
@@ -142,10 +142,10 @@ def test_server_coordinates_are_a_row_of_their_own():
     assert all(math.isfinite(row[key]) for row in span.clients for key in ("mask_1", "mask_2"))
 
 
-def test_verdicts_are_summarised_in_the_metrics():
+def test_verdicts_are_summarised_for_each_round():
     parties = federation(**ATTACKED, defense=Method("oracle"))
     _, span = carried(parties, range(1, 3))
-    assert [(row["fpr"], row["fnr"]) for row in span.metrics] == [(0.0, 0.0)]
+    assert [(row["fpr"], row["fnr"]) for row in span.aggregates] == [(0.0, 0.0)] * 2
     parties = federation(**ATTACKED, defense=Method("trimmed_mean"))
     _, span = carried(parties, range(1, 3))
-    assert [(row["fpr"], row["fnr"]) for row in span.metrics] == [(None, None)]
+    assert [(row["fpr"], row["fnr"]) for row in span.aggregates] == [(None, None)] * 2

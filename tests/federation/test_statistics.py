@@ -10,17 +10,16 @@ from torch.testing import assert_close
 
 from skymask.federation import stacked_training
 from skymask.federation.aggregate import Verdict, aggregate, averaged_statistics
-from skymask.federation.checkpoint import Progress
 from skymask.federation.evaluate import evaluate
-from skymask.federation.federation import Federation
-from skymask.federation.local_training import LocalTraining, train_with_statistics
+from skymask.federation.federation import Checkpoint, Federation
+from skymask.federation.local_training import LocalTraining, train_clients
 from skymask.federation.records import client_rows
 from skymask.federation.rounds import run_span
 from skymask.federation.storage import (
+    read_matrix,
     read_model,
-    read_statistics,
+    write_matrix,
     write_model,
-    write_statistics,
 )
 from skymask.federation.train import train, training_data
 from skymask.models.architectures import build
@@ -64,9 +63,7 @@ def trained(batching, statistics=None):
     held = [Samples(p.features[: len(p) // 8 * 8], p.labels[: len(p) // 8 * 8]) for p in parties()]
     begun = model.statistics.clone() if statistics is None else statistics
     start = model.vector.clone()
-    return train_with_statistics(
-        model, start, begun, held, settings, lambda c: generator(0, "batches", c)
-    )
+    return train_clients(model, start, held, settings, lambda c: generator(0, "batches", c), begun)
 
 
 def test_the_running_statistics_are_those_of_torch():
@@ -216,9 +213,9 @@ def test_evaluation_normalises_by_the_running_statistics(residual):
 
 
 def test_a_span_carries_the_statistics_on(residual):
-    progress = Progress(residual.initial_parameters())
-    whole, rows = run_span(residual, progress, range(1, 3))
-    middle, first = run_span(residual, progress, range(1, 2))
+    checkpoint = Checkpoint(residual.initial_parameters())
+    whole, rows = run_span(residual, checkpoint, range(1, 3))
+    middle, first = run_span(residual, checkpoint, range(1, 2))
     end, second = run_span(residual, middle, range(2, 3))
     assert end.statistics.equal(whole.statistics)
     assert end.global_parameters.equal(whole.global_parameters)
@@ -236,15 +233,16 @@ def test_models_and_statistics_survive_their_files(residual, tmp_path):
     assert found[0].equal(parameters)
     assert found[1].equal(statistics)
     rows = torch.rand(6, 1_568)
-    write_statistics(residual, tmp_path / "statistics.parquet", 4, rows)
-    assert read_statistics(residual, tmp_path / "statistics.parquet").equal(rows)
+    write_matrix(residual, tmp_path / "statistics.parquet", "statistics", rows, 4)
+    assert read_matrix(residual, tmp_path / "statistics.parquet", "statistics").equal(rows)
 
 
 def test_the_statistics_of_a_model_without_any_are_empty(tmp_path, residual):
     plain = replace(residual, experiment=replace(residual.experiment, model="mlp"))
     assert plain.initial_statistics().shape == (0,)
-    write_statistics(plain, tmp_path / "statistics.parquet", 1, torch.empty(6, 0))
-    assert read_statistics(plain, tmp_path / "statistics.parquet").shape == (6, 0)
+    path = tmp_path / "statistics.parquet"
+    write_matrix(plain, path, "statistics", torch.empty(6, 0), 1)
+    assert read_matrix(plain, path, "statistics").shape == (6, 0)
 
 
 def test_the_loss_on_root_data_tracks_nothing_and_normalises_by_the_batch():

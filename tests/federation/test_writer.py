@@ -5,12 +5,12 @@ import time
 
 import pytest
 
-from skymask.federation.background import background
+from skymask.federation.storage import in_background
 
 
 def test_work_is_done_in_order_and_all_of_it_before_the_block_ends():
     done = []
-    with background(done.append) as hand_over:
+    with in_background(done.append) as hand_over:
         for item in range(20):
             hand_over(item)
     assert done == [*range(20)]
@@ -18,7 +18,7 @@ def test_work_is_done_in_order_and_all_of_it_before_the_block_ends():
 
 def test_it_runs_beside_the_caller_in_one_thread():
     threads = []
-    with background(lambda item: threads.append(threading.current_thread())) as hand_over:
+    with in_background(lambda item: threads.append(threading.current_thread())) as hand_over:
         hand_over(1)
         hand_over(2)
     assert len(set(threads)) == 1
@@ -26,12 +26,12 @@ def test_it_runs_beside_the_caller_in_one_thread():
     assert not threads[0].is_alive()
 
 
-@pytest.mark.parametrize("held", [1, 2, 3])
-def test_no_more_than_so_many_items_are_held(held):
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_no_more_than_so_many_items_wait_or_are_worked_on(limit):
     gate, accepted, handed = threading.Semaphore(0), [], threading.Semaphore(0)
 
     def producer():
-        with background(lambda item: gate.acquire(), held=held) as hand_over:
+        with in_background(lambda item: gate.acquire(), limit=limit) as hand_over:
             for item in range(6):
                 hand_over(item)
                 accepted.append(item)
@@ -39,13 +39,13 @@ def test_no_more_than_so_many_items_are_held(held):
 
     thread = threading.Thread(target=producer, daemon=True)
     thread.start()
-    for _ in range(held):
+    for _ in range(limit):
         assert handed.acquire(timeout=10)
     # nothing is done yet: the next one waits, however long
     assert not handed.acquire(timeout=0.2)
     for done in range(1, 7):
         gate.release()
-        if held + done <= 6:
+        if limit + done <= 6:
             assert handed.acquire(timeout=10)
             assert not handed.acquire(timeout=0.05)
     thread.join(timeout=10)
@@ -68,7 +68,7 @@ def test_an_item_is_let_go_when_its_work_is_done():
         gate.acquire()
         seen.append(Item.alive)
 
-    with background(work, held=2) as hand_over:
+    with in_background(work, limit=2) as hand_over:
         for _ in range(5):
             gate.release()
             hand_over(Item())
@@ -93,7 +93,10 @@ def fail_at(place, done):
 
 def test_an_error_is_raised_at_the_end_of_the_block():
     done = []
-    with pytest.raises(OSError, match="no space left"), background(fail_at(1, done)) as hand_over:
+    with (
+        pytest.raises(OSError, match="no space left"),
+        in_background(fail_at(1, done)) as hand_over,
+    ):
         hand_over(1)
     assert done == []
 
@@ -102,7 +105,7 @@ def test_an_error_ends_the_caller_at_a_later_hand_over_and_the_rest_is_dropped()
     done, handed = [], []
 
     def body():
-        with background(fail_at(2, done), held=1) as hand_over:
+        with in_background(fail_at(2, done), limit=1) as hand_over:
             for item in range(10):
                 hand_over(item)
                 handed.append(item)
@@ -122,7 +125,7 @@ def test_a_caller_that_fails_drops_what_waits_and_keeps_its_own_error():
         done.append(item)
 
     def body():
-        with background(work, held=2) as hand_over:
+        with in_background(work, limit=2) as hand_over:
             hand_over(1)
             hand_over(2)
             assert begun.wait(timeout=20)

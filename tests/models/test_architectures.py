@@ -8,8 +8,7 @@ from torch.testing import assert_close
 from skymask.contracts import RequirementError
 from skymask.models.architectures import MODELS, build
 from skymask.models.flat_parameters import Layout, ResidentModel
-from skymask.models.functional import root_loss
-from skymask.models.losses import cross_entropy
+from skymask.models.functional import cross_entropy, root_loss
 from skymask.models.samples import Samples, laid_out
 
 SIZES = {

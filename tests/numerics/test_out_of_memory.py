@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from skymask.federation import metrics, stacked_training
-from skymask.federation.local_training import LocalTraining, train_with_statistics
-from skymask.federation.metrics import evaluate
+from skymask.federation import evaluate, stacked_training
+from skymask.federation.evaluate import accuracy_and_loss
+from skymask.federation.local_training import LocalTraining, train_clients
 from skymask.jobs.log import may_pass
 from skymask.masks import learning
 from skymask.masks import steps as masks_steps
@@ -149,10 +149,9 @@ def test_clients_trained_in_smaller_stacks_are_the_same(name, least, late, monke
 
     def train():
         model = ResidentModel(build(name, shape, 10, 3).double())
-        return train_with_statistics(
+        return train_clients(
             model,
             model.vector.clone(),
-            model.statistics.clone(),
             clients,
             settings,
             lambda client: generator(0, "batches", client),
@@ -237,14 +236,13 @@ def test_a_root_loss_in_fewer_samples_is_the_same(monkeypatch):
 
 @pytest.mark.parametrize("axis", ["class", "batch"])
 def test_evaluation_in_smaller_batches_is_the_same(axis, monkeypatch):
-    monkeypatch.setattr(metrics, "EVALUATION_BATCH", 40)
+    monkeypatch.setattr(evaluate, "EVALUATION_BATCH", 40)
     source = torch.Generator().manual_seed(0)
     test = Samples(
         torch.rand(95, 1, 8, 8, generator=source), torch.randint(10, (95,), generator=source)
     )
     model = ResidentModel(build("small_cnn", (1, 8, 8), 10, 3))
-    place = model.vector.clone()
-    undisturbed, device = evaluate(model, place, test, axis), Device(7)
+    undisturbed, device = accuracy_and_loss(model, test, axis), Device(7)
     forward = model.module.forward
 
     def short(features):
@@ -252,7 +250,7 @@ def test_evaluation_in_smaller_batches_is_the_same(axis, monkeypatch):
         return forward(features)
 
     monkeypatch.setattr(model.module, "forward", short)
-    disturbed = evaluate(model, place, test, axis)
+    disturbed = accuracy_and_loss(model, test, axis)
     assert device.asked[:4] == [40, 32, 16, 8]
     assert disturbed.accuracy == undisturbed.accuracy
     assert disturbed.loss == pytest.approx(undisturbed.loss, rel=1e-6)
@@ -278,7 +276,7 @@ def test_columns_in_smaller_blocks_are_the_same_to_the_bit():
     [
         ("train", (stacked_training.StackedModel, "gradients")),
         ("aggregate", (functional, "cross_entropy")),
-        ("evaluate", (metrics, "laid_out")),
+        ("evaluate", (evaluate, "laid_out")),
     ],
 )
 def test_a_round_without_memory_names_its_stage(stage, place, monkeypatch):

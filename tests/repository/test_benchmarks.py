@@ -61,7 +61,7 @@ def test_the_baseline_of_training_takes_the_same_steps():
     start = torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
     ours = train_clients(
         model, start, data, LocalTraining(1, 16, 0.5, 1e-2), lambda _: torch.Generator()
-    )
+    ).updates
     theirs = DataLoaderLoop(net, data, 16, 0.5, 1e-2)()
     flat = torch.stack([torch.cat([layer.flatten() for layer in update]) for update in theirs])
     assert ours.norm() > 0.1

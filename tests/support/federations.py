@@ -7,8 +7,8 @@ import torch
 
 from skymask.data.datasets import digits
 from skymask.data.partition import assign
-from skymask.federation.federation import Federation
-from skymask.federation.rounds import Progress, run_span
+from skymask.federation.federation import Checkpoint, Federation
+from skymask.federation.rounds import run_span
 from skymask.models.samples import Samples
 from skymask.study.experiment import Experiment, Method
 
@@ -69,7 +69,7 @@ def federation(**changes):
 
 
 def carried(parties, rounds, progress=None, **options):
-    start = progress or Progress(parties.initial_parameters())
+    start = progress or Checkpoint(parties.initial_parameters())
     return run_span(parties, start, rounds, **options)
 
 

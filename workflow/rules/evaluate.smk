@@ -3,7 +3,6 @@ rule evaluate:
     input:
         unpack(federation_of),
         model=ROUND / "model.parquet",
-        aggregates=ROUND / "aggregates.parquet",
     output:
         metrics=ROUND / "metrics.parquet",
         timings=paths.stage_timings(RUN, "{round}", "evaluate"),

@@ -1,9 +1,8 @@
-"""Round 0, in files: the initial global model, and nothing remembered."""
+"""State of a run before round 1, as a job."""
 
 from typing import TYPE_CHECKING
 
-from skymask.federation.checkpoint import Progress
-from skymask.federation.storage import read_federation, write_progress
+from skymask.federation.storage import read_checkpoint, read_federation, write_checkpoint
 from skymask.jobs.log import logged
 
 if TYPE_CHECKING:
@@ -13,4 +12,4 @@ if TYPE_CHECKING:
 
 with logged(snakemake.log[0]):
     federation = read_federation(snakemake.input)
-    write_progress(federation, snakemake.output, Progress(federation.initial_parameters()))
+    write_checkpoint(federation, snakemake.output, read_checkpoint(federation, snakemake.input))

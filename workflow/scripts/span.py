@@ -1,12 +1,16 @@
-"""Many rounds in one job: the four stages in memory, between one saved progress and the next."""
+"""Many rounds of the four stages, as one job."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skymask.artifacts.records import write_rows
-from skymask.federation.checkpoint import Progress
 from skymask.federation.rounds import run_span
-from skymask.federation.storage import kept_updates, read_federation, read_progress, write_progress
+from skymask.federation.storage import (
+    kept_updates,
+    read_checkpoint,
+    read_federation,
+    write_checkpoint,
+)
 from skymask.federation.timing import Clock
 from skymask.jobs.log import logged
 from skymask.jobs.progress import RoundLog
@@ -21,18 +25,15 @@ with logged(snakemake.log[0]):
     first, last = int(snakemake.wildcards.first), int(snakemake.wildcards.last)
     with clock.part("read"):
         federation = read_federation(snakemake.input)
-        if hasattr(snakemake.input, "model"):
-            progress = read_progress(federation, snakemake.input)
-        else:
-            progress = Progress(federation.initial_parameters())
-    run, wanted = federation.experiment, frozenset(snakemake.params.keep_updates)
+        checkpoint = read_checkpoint(federation, snakemake.input)
+    run = federation.experiment
+    rounds, wanted = range(first, last + 1), frozenset(snakemake.params.keep_updates)
     with kept_updates(federation, snakemake.output.updates, clock) as keep:
-        rounds = range(first, last + 1)
-        said = RoundLog(first, last)
-        progress, span = run_span(federation, progress, rounds, wanted, said, keep)
+        progress = RoundLog(first, last)
+        checkpoint, span = run_span(federation, checkpoint, rounds, wanted, progress, keep)
     with clock.part("write"):
         for kind in ("clients", "aggregates", "layers", "metrics"):
             write_rows(Path(snakemake.output[kind]), kind, run.run, getattr(span, kind))
-        write_progress(federation, snakemake.output, progress)
+        write_checkpoint(federation, snakemake.output, checkpoint)
     timings = span.timings + clock.rows(span.timings, last, run.device)
     write_rows(Path(snakemake.output.timings), "timings", run.run, timings)

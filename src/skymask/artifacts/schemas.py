@@ -7,19 +7,6 @@ def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
     return pa.schema([pa.field(n, t, metadata={"description": d}) for n, t, d in columns])
 
 
-_GOT_THROUGH = (
-    ("fpr", pa.float64(), "share of benign clients rejected in this round"),
-    ("fnr", pa.float64(), "share of malicious clients accepted in this round"),
-    ("attacker_weight", pa.float64(), "attackers' share of the aggregate's weight, 0 to 1"),
-    (
-        "benign_distance",
-        pa.float64(),
-        "distance of the aggregate to the benign mean, in its length",
-    ),
-    ("model_updated", pa.bool_(), "false where the global model stayed as it was"),
-)
-
-
 SCHEMAS: dict[str, pa.Schema] = {
     "partition": _schema(
         ("sample", pa.int32(), "index of the sample in the training data"),
@@ -34,11 +21,18 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.float64(),
             "share of triggered test samples of other classes called the target; null: no backdoor",
         ),
-        *_GOT_THROUGH,
     ),
     "aggregates": _schema(
         ("round", pa.int32(), "round, from 1"),
-        *_GOT_THROUGH,
+        ("fpr", pa.float64(), "share of benign clients rejected in this round"),
+        ("fnr", pa.float64(), "share of malicious clients accepted in this round"),
+        ("attacker_weight", pa.float64(), "attackers' share of the aggregate's weight, 0 to 1"),
+        (
+            "benign_distance",
+            pa.float64(),
+            "distance of the aggregate to the benign mean, in its length",
+        ),
+        ("model_updated", pa.bool_(), "false where the global model stayed as it was"),
         ("note", pa.string(), "why the global model stayed as it was; null if it moved"),
     ),
     "layers": _schema(

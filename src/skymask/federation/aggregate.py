@@ -1,4 +1,4 @@
-"""Stage 3: the server judges the updates and moves the global model."""
+"""Stage 3: aggregation of the updates into the next global model."""
 
 from dataclasses import dataclass
 
@@ -7,26 +7,30 @@ from torch import Tensor
 
 from skymask.contracts import RequirementError
 from skymask.defenses import Aggregation
-from skymask.federation.defend import State, defend
-from skymask.federation.federation import Federation
+from skymask.federation.defend import defend
+from skymask.federation.federation import Federation, State
 from skymask.federation.metrics import attacker_weight, benign_distance, switched_off, unlike_server
 from skymask.numerics.pca import principal_coordinates
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the server decided in one round, one entry per client.
+    """The server's decisions in one round, with one entry per client.
 
-    ``finite`` [n] bool: the update held no NaN or infinity.  ``accepted`` [n] bool, ``weights``
-    [n], ``scores`` [n] and ``coordinates`` [n + 1, 2] are the defense's, ``None`` where it gives
-    none; a client that is not finite is rejected, with weight 0 and the others NaN.
-    ``switched_off`` and ``unlike_server`` [n + 1, layers]: the share of each layer that SkyMask's
-    masks switch off, and in which they differ from the server's, which is last, and
-    ``update_coordinates`` [n, 2] the principal coordinates of the updates; ``None`` for other
-    rules.  ``attacker_weight`` and ``benign_distance`` say what got
-    through (see :mod:`skymask.federation.metrics`).  ``model_updated``: false where the
-    model stayed as it was, because nobody was accepted or the rule was not defined for those left
-    (``note`` says why).
+    Attributes:
+        finite: Whether the update has neither NaN nor infinity, bool [n]; other clients are
+            rejected, with weight 0 and the remaining values NaN.
+        accepted: The defense's verdicts, bool [n]; ``None`` where it gives none.
+        weights: Coefficients [n] of the updates in the aggregate; ``None`` where not linear.
+        scores: The defense's scores [n]; ``None`` where it has none.
+        coordinates: Principal coordinates of the masks [n + 1, 2], the server's last (SkyMask).
+        update_coordinates: Principal coordinates of the updates [n, 2] (SkyMask).
+        switched_off: Share of each layer that a mask switches off [n + 1, layers] (SkyMask).
+        unlike_server: Share in which it differs from the server's mask [n + 1, layers] (SkyMask).
+        attacker_weight: Attackers' share of the weight; see :mod:`skymask.federation.metrics`.
+        benign_distance: Distance of the aggregate to the benign mean, likewise.
+        model_updated: False where the global model stayed as it was.
+        note: Why it stayed as it was; ``None`` if it moved.
     """
 
     finite: Tensor
@@ -50,40 +54,47 @@ def aggregate(
     state: State,
     round_: int,
 ) -> tuple[Tensor, Verdict, State]:
-    """Return the next global model w + η_g · aggregate [d], the verdict, the defense's state."""
+    """Aggregate the updates of a round: w + η_g · aggregate.
+
+    Args:
+        federation: Parties of the run.
+        updates: Updates [n, d] that reach the server.
+        global_parameters: Parameters w [d] of the global model.
+        state: What the defense keeps from the last round.
+        round_: Round, from 1.
+
+    Returns:
+        The next global model's parameters [d], the verdict, and the defense's state.
+    """
     finite = updates.isfinite().all(dim=1)
     note: str | None = "no client sent a finite update"
+    outcome = _no_client(updates, finite)
     if bool(finite.any()):
         try:
             outcome = defend(federation, updates, finite, global_parameters, state, round_)
             note = _objection(outcome)
         except RequirementError as error:
-            outcome, note = _nobody(updates, finite), str(error)
-    else:
-        outcome = _nobody(updates, finite)
+            note = str(error)
     step = outcome.update if note is None else torch.zeros_like(global_parameters)
     moved = global_parameters + federation.experiment.global_lr * step
     if note is None and not bool(moved.isfinite().all()):
         note, step = "the next global model was not finite", torch.zeros_like(step)
     weights, malicious = _spread(outcome.weights, finite, 0.0), federation.malicious
-    layout = federation.model.layout
-    off = unlike = places = None
-    if outcome.masks is not None:
-        off, unlike = switched_off(outcome.masks, layout), unlike_server(outcome.masks, layout)
-        places, _ = principal_coordinates(updates[finite])
+    layout, masks = federation.model.layout, outcome.masks
+    places = None if masks is None else principal_coordinates(updates[finite])[0]
     verdict = Verdict(
-        finite,
-        _spread(outcome.accepted, finite, False),
-        weights,
-        _spread(outcome.scores, finite, float("nan")),
-        _spread_with_server(outcome.coordinates, finite),
-        _spread_rows(places, finite),
-        _spread_with_server(off, finite),
-        _spread_with_server(unlike, finite),
-        attacker_weight(weights, malicious) if note is None else None,
-        benign_distance(step, updates, malicious),
-        note is None,
-        note,
+        finite=finite,
+        accepted=_spread(outcome.accepted, finite, False),
+        weights=weights,
+        scores=_spread(outcome.scores, finite),
+        coordinates=_spread(outcome.coordinates, finite),
+        update_coordinates=_spread(places, finite),
+        switched_off=_spread(None if masks is None else switched_off(masks, layout), finite),
+        unlike_server=_spread(None if masks is None else unlike_server(masks, layout), finite),
+        attacker_weight=attacker_weight(weights, malicious) if note is None else None,
+        benign_distance=benign_distance(step, updates, malicious),
+        model_updated=note is None,
+        note=note,
     )
     if note is not None:
         return global_parameters.clone(), verdict, outcome.state or state
@@ -91,13 +102,20 @@ def aggregate(
 
 
 def averaged_statistics(statistics: Tensor, verdict: Verdict, before: Tensor) -> Tensor:
-    """The global model's next running statistics [s]: the mean over the accepted clients.
+    """Average the running statistics of the accepted clients.
 
-    ``statistics`` [n, s] are the clients', of whom those without a finite update or with
-    statistics that are not finite do not count; a rule without verdicts accepts everybody else.
-    They stay as they were, ``before`` [s], where the model does or nobody is left.  No rule sees
-    them, and the global learning rate does not apply: a step beyond the mean could make a variance
-    negative.
+    Statistics that are not finite do not count; a rule without verdicts accepts every client with a
+    finite update.  No rule sees the statistics, and the global learning rate does not apply: a step
+    beyond the mean could make a variance negative.
+
+    Args:
+        statistics: Running statistics [n, s] of the clients.
+        verdict: Decisions of the round.
+        before: Running statistics [s] of the global model.
+
+    Returns:
+        The next global model's statistics [s]; ``before`` where the model stays as it is or no
+        client is left.
     """
     chosen = verdict.finite & statistics.isfinite().all(dim=1)
     if verdict.accepted is not None:
@@ -108,41 +126,28 @@ def averaged_statistics(statistics: Tensor, verdict: Verdict, before: Tensor) ->
 
 
 def _objection(outcome: Aggregation) -> str | None:
+    """Why the aggregate cannot be applied."""
     if outcome.accepted is not None and not bool(outcome.accepted.any()):
-        return "the defense accepted nobody"
+        return "the defense accepted no client"
     if not bool(outcome.update.isfinite().all()):
         return "the aggregate was not finite"
     return None
 
 
-def _nobody(updates: Tensor, finite: Tensor) -> Aggregation:
+def _no_client(updates: Tensor, finite: Tensor) -> Aggregation:
+    """The outcome that rejects every client."""
     none = torch.zeros(int(finite.sum()), dtype=torch.bool, device=updates.device)
-    return Aggregation(torch.zeros_like(updates[0]), none)
+    return Aggregation(torch.zeros_like(updates[0]), accepted=none)
 
 
-def _spread(values: Tensor | None, finite: Tensor, missing: float | bool) -> Tensor | None:
-    """Put the judged clients' values back among all clients."""
+def _spread(
+    values: Tensor | None, finite: Tensor, missing: float | bool = float("nan")
+) -> Tensor | None:
+    """Values of the judged clients put at their rows among all clients; the server's stay last."""
     if values is None:
         return None
-    spread = torch.full(finite.shape, missing, dtype=values.dtype, device=values.device)
-    spread[finite] = values
-    return spread
-
-
-def _spread_rows(values: Tensor | None, finite: Tensor) -> Tensor | None:
-    """The same for values [n, k]."""
-    if values is None:
-        return None
-    spread = values.new_full((len(finite), values.shape[1]), float("nan"))
-    spread[finite] = values
-    return spread
-
-
-def _spread_with_server(values: Tensor | None, finite: Tensor) -> Tensor | None:
-    """The same for values [n + 1, k] whose last row is the server's."""
-    if values is None:
-        return None
-    spread = values.new_full((len(finite) + 1, values.shape[1]), float("nan"))
-    spread[:-1][finite] = values[:-1]
-    spread[-1] = values[-1]
+    clients, judged = len(finite), int(finite.sum())
+    spread = values.new_full((clients + len(values) - judged, *values.shape[1:]), missing)
+    spread[:clients][finite] = values[:judged]
+    spread[clients:] = values[judged:]
     return spread

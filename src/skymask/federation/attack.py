@@ -1,4 +1,4 @@
-"""Stage 2: the malicious clients replace their updates."""
+"""Stage 2: replacement of the malicious clients' updates."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,11 +9,9 @@ from torch import Tensor
 from skymask.attacks import ATTACKS
 from skymask.attacks.coordinates import attacked_coordinates
 from skymask.contracts import call, own
-from skymask.federation.federation import Federation
+from skymask.federation.federation import Federation, State
 from skymask.models.samples import Samples
 from skymask.seeds import generator
-
-State = dict[str, Tensor]
 
 
 def attack(
@@ -23,9 +21,21 @@ def attack(
     state: State,
     round_: int,
 ) -> tuple[Tensor, State]:
-    """Return the updates [n, d] that reach the server, and what the attackers remember.
+    """Replace the updates of the malicious clients.
 
-    Rows of honest clients are untouched, whatever the attack returns.
+    Args:
+        federation: Parties of the run.
+        updates: Honest updates [n, d].
+        global_parameters: Parameters [d] of the global model.
+        state: What the attackers keep from the last round.
+        round_: Round, from 1.
+
+    Returns:
+        The updates [n, d] that reach the server, those of benign clients unchanged whatever the
+        attack returns; and the attackers' state.
+
+    Raises:
+        ValueError: The attack returned another shape.
     """
     run, malicious = federation.experiment, federation.malicious
     if run.attack.name not in ATTACKS or not bool(malicious.any()):
@@ -54,7 +64,7 @@ def attack(
 
 
 def _coordinates(federation: Federation, updates: Tensor) -> Tensor:
-    """The coordinates that the attack changes, bool [d] or [1]; the drawn ones stay for a run."""
+    """The coordinates that the attack changes, bool [d] or [1]; drawn ones are fixed for a run."""
     run = federation.experiment
     wanted = run.attack.parameters.get("coordinates")
     if wanted is None:
@@ -69,9 +79,9 @@ def _coordinates(federation: Federation, updates: Tensor) -> Tensor:
 
 
 def own_data(federation: Federation) -> Samples:
-    """The honest samples of all malicious clients, in the clients' order."""
-    held = [federation.clients[i] for i in torch.nonzero(federation.malicious).flatten().tolist()]
+    """Join the honest samples of all malicious clients, in the order of the clients."""
+    indices = torch.nonzero(federation.malicious).flatten().tolist()
     return Samples(
-        torch.cat([samples.features for samples in held]),
-        torch.cat([samples.labels for samples in held]),
+        torch.cat([federation.clients[i].features for i in indices]),
+        torch.cat([federation.clients[i].labels for i in indices]),
     )

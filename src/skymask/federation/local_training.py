@@ -3,31 +3,37 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from queue import SimpleQueue
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from skymask.federation.stacked_training import StackedModel, bytes_of_a_client, train_stacked
-from skymask.models.flat_parameters import ResidentModel
-from skymask.models.losses import SoftmaxAxis, cross_entropy
+from skymask.models.flat_parameters import ModelPool, ResidentModel
+from skymask.models.functional import SoftmaxAxis, cross_entropy
 from skymask.models.samples import Samples, laid_out
 from skymask.numerics.parallel import across, single_threaded
 
-# bytes of a client under which clients are stacked on the CPU; see docs/explanation/performance.md
+# clients of fewer bytes are stacked on the CPU; see docs/explanation/performance.md
 SMALL = 512 * 2**10
 
 
 @dataclass(frozen=True)
 class LocalTraining:
-    """How a client trains.
+    """Settings of local training.
 
-    ``gradient_clip`` clamps every gradient coordinate to ±c before each step, ``None`` does not.
-    ``precision="bfloat16"`` computes layers in bfloat16 where torch's autocast holds that safe;
-    parameters, gradients and steps stay float32.  ``batching`` says whether clients train one
-    after the other (``loop``) or many at once (``stacked``); ``auto`` stacks them on a GPU, and on
-    the CPU those that are so small that starting each operation is what costs.
+    Attributes:
+        local_epochs: Passes over a client's samples.
+        batch_size: Samples of a step.
+        local_lr: Learning rate of a step.
+        gradient_clip: Bound c that clamps each coordinate of a gradient to [-c, c]; ``None`` for no
+            bound.
+        softmax_axis: Axis over which the loss normalises.
+        precision: ``bfloat16`` computes layers in bfloat16 where torch's autocast considers that
+            safe; parameters, gradients and steps stay float32.
+        batching: ``loop`` trains one client after the other, ``stacked`` many at once; ``auto``
+            stacks on a GPU, and on the CPU those that are so small that starting each operation
+            dominates.
     """
 
     local_epochs: int = 1
@@ -39,6 +45,13 @@ class LocalTraining:
     batching: Literal["auto", "loop", "stacked"] = "auto"
 
 
+class Trained(NamedTuple):
+    """What clients end with: ``updates`` [n, d] and running ``statistics`` [n, s]."""
+
+    updates: Tensor
+    statistics: Tensor
+
+
 def train_client(
     model: ResidentModel,
     start: Tensor,
@@ -46,14 +59,23 @@ def train_client(
     settings: LocalTraining,
     generator: torch.Generator,
 ) -> Tensor:
-    """Train from ``start`` [d] on one client's samples; return its update Δ = w_local − w [d].
+    """Train one client by SGD.
 
-    ``local_epochs`` passes of SGD in batches of ``batch_size``, reshuffled by ``generator`` in
-    each pass; the last partial batch counts.  A client without samples returns zeros.
+    Args:
+        model: The architecture; it is not changed.
+        start: Parameters [d] to begin with.
+        samples: The client's samples; they are shuffled in each pass, the last partial batch
+            counts.
+        settings: Settings of the training.
+        generator: Generator of the batch order.
+
+    Returns:
+        The update Δ = w_local − w [d]; zeros for a client without samples.
     """
     with single_threaded():
-        _descend(model, start, samples, settings, generator)
-        return model.vector - start
+        own = model.copy(start)
+        _descend(own, samples, settings, generator)
+        return own.vector - start
 
 
 def train_clients(
@@ -62,32 +84,29 @@ def train_clients(
     clients: Sequence[Samples],
     settings: LocalTraining,
     generators: Callable[[int], torch.Generator],
-) -> Tensor:
-    """Train every client from ``start`` [d]; return their updates [n, d] in the clients' order.
+    statistics: Tensor | None = None,
+) -> Trained:
+    """Train every client from the same parameters.
 
-    As :func:`train_with_statistics`, of models without running statistics, or where nobody asks.
+    On the CPU each of torch's threads trains one client, or stack of clients, after the other; the
+    bits do not depend on the number of threads.
+
+    Args:
+        model: The architecture; it is not changed.
+        start: Parameters [d] to begin with.
+        clients: Samples of each client.
+        settings: Settings of the training.
+        generators: Function from a client's index to the generator of its batch order.
+        statistics: Running statistics [s] to begin with; the model's where not given.
+
+    Returns:
+        Updates [n, d] and statistics [n, s] in the order of the clients; a client without samples
+        keeps both.
     """
-    return train_with_statistics(model, start, model.statistics, clients, settings, generators)[0]
-
-
-def train_with_statistics(
-    model: ResidentModel,
-    start: Tensor,
-    statistics: Tensor,
-    clients: Sequence[Samples],
-    settings: LocalTraining,
-    generators: Callable[[int], torch.Generator],
-) -> tuple[Tensor, Tensor]:
-    """Train every client from ``start`` [d] and the running ``statistics`` [s].
-
-    Returns their updates [n, d] and the statistics [n, s] they end with, in the clients' order; a
-    client without samples keeps both.  ``generators`` maps a client's index to the generator of
-    its batch order.  On the CPU each of torch's threads trains one client, or stack of clients,
-    after the other; the bits do not depend on how many there are.
-    """
+    statistics = model.statistics if statistics is None else statistics
     shape = tuple(clients[0].features.shape[1:]) if clients else ()
     if clients and _stacked(model.module, shape, start.device.type, settings):
-        return train_stacked(
+        stacked = train_stacked(
             lambda: StackedModel(model.module, settings.softmax_axis, _autocast(start, settings)),
             start,
             statistics,
@@ -97,42 +116,35 @@ def train_with_statistics(
             batch_size=settings.batch_size,
             learning_rate=settings.local_lr,
             gradient_clip=settings.gradient_clip,
-            of_a_client=bytes_of_a_client(model.module, shape, settings.batch_size),
+            client_bytes=bytes_of_a_client(model.module, shape, settings.batch_size),
         )
+        return Trained(*stacked)
     updates = start.new_empty(len(clients), len(start))
     running = statistics.repeat(len(clients), 1)
-    begun = statistics.clone()
-    models: SimpleQueue[ResidentModel] = SimpleQueue()
-    for _ in range(min(torch.get_num_threads(), len(clients))):
-        models.put(model.copy())
+    models = ModelPool(model.module)
 
     def work(client: int) -> None:
-        own = models.get()
-        own.statistics.copy_(begun)
-        _descend(own, start, clients[client], settings, generators(client))
-        torch.sub(own.vector, start, out=updates[client])
-        running[client] = own.statistics
-        models.put(own)
+        with models.borrow(start) as own:
+            own.statistics.copy_(statistics)
+            _descend(own, clients[client], settings, generators(client))
+            torch.sub(own.vector, start, out=updates[client])
+            running[client] = own.statistics
 
     across(work, range(len(clients)), start.device)
-    return updates, running
+    return Trained(updates, running)
 
 
 def _descend(
-    model: ResidentModel,
-    start: Tensor,
-    samples: Samples,
-    settings: LocalTraining,
-    generator: torch.Generator,
+    model: ResidentModel, samples: Samples, settings: LocalTraining, generator: torch.Generator
 ) -> None:
-    model.vector.copy_(start)
+    """Move the model's parameters by all steps of a client."""
     for _ in range(settings.local_epochs):
         order = torch.randperm(len(samples), generator=generator).to(samples.labels.device)
         for batch in torch.split(order, settings.batch_size):
             if len(batch) == 0:
                 continue
             model.gradient.zero_()
-            with _autocast(start, settings):
+            with _autocast(model.vector, settings):
                 logits = model.module(laid_out(samples.features[batch]))
                 loss = cross_entropy(logits, samples.labels[batch], settings.softmax_axis)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -144,6 +156,7 @@ def _descend(
 def _stacked(
     module: nn.Module, shape: tuple[int, ...], device: str, settings: LocalTraining
 ) -> bool:
+    """Whether clients are trained many at once."""
     if settings.batching != "auto":
         return settings.batching == "stacked"
     return device != "cpu" or bytes_of_a_client(module, shape, settings.batch_size) < SMALL

@@ -1,4 +1,4 @@
-"""The rows that a round leaves behind, as plain dicts in the artifacts' columns."""
+"""Rows of a round's artifacts, as dicts in their columns."""
 
 import math
 from typing import Any
@@ -7,14 +7,21 @@ import torch
 from torch import Tensor
 
 from skymask.federation.aggregate import Verdict
-from skymask.federation.metrics import Quality, detection
+from skymask.federation.evaluate import Quality
+from skymask.federation.metrics import detection
 from skymask.federation.timing import Row
 from skymask.models.flat_parameters import Layout
 from skymask.study.experiment import SERVER
 
 
 def client_rows(round_: int, malicious: Tensor, verdict: Verdict) -> list[Row]:
-    """One row per client, and one for the server where it has mask coordinates."""
+    """Make one row per client, and one for the server where its mask has coordinates.
+
+    Args:
+        round_: Round, from 1.
+        malicious: Which clients are malicious, bool [n].
+        verdict: Decisions of the round.
+    """
     columns = {
         "malicious": malicious.tolist(),
         "accepted": _values(verdict.accepted, malicious),
@@ -31,7 +38,7 @@ def client_rows(round_: int, malicious: Tensor, verdict: Verdict) -> list[Row]:
         }
         for client in range(len(malicious))
     ]
-    # a rule without verdicts still rejects what is not finite
+    # updates that are not finite are rejected by a rule without verdicts, too
     for row, finite in zip(rows, verdict.finite.tolist(), strict=True):
         row["accepted"] = row["accepted"] if finite else False
     if verdict.update_coordinates is not None:
@@ -45,12 +52,18 @@ def client_rows(round_: int, malicious: Tensor, verdict: Verdict) -> list[Row]:
 
 
 def aggregate_row(round_: int, malicious: Tensor, verdict: Verdict) -> Row:
-    """What got through in one round."""
-    found = detection(verdict.accepted, malicious)
+    """Make the row of a round's aggregate.
+
+    Args:
+        round_: Round, from 1.
+        malicious: Which clients are malicious, bool [n].
+        verdict: Decisions of the round.
+    """
+    rates = detection(verdict.accepted, malicious)
     return {
         "round": round_,
-        "fpr": found.fpr,
-        "fnr": found.fnr,
+        "fpr": rates.fpr,
+        "fnr": rates.fnr,
         "attacker_weight": verdict.attacker_weight,
         "benign_distance": verdict.benign_distance,
         "model_updated": verdict.model_updated,
@@ -59,7 +72,14 @@ def aggregate_row(round_: int, malicious: Tensor, verdict: Verdict) -> Row:
 
 
 def layer_rows(round_: int, layout: Layout, malicious: Tensor, verdict: Verdict) -> list[Row]:
-    """What SkyMask's masks do to each layer: a row per layer and role, means over its parties."""
+    """Make a row per layer and role: what SkyMask's masks do to the layer, mean over the parties.
+
+    Args:
+        round_: Round, from 1.
+        layout: Layers of the model.
+        malicious: Which clients are malicious, bool [n].
+        verdict: Decisions of the round.
+    """
     if verdict.switched_off is None or verdict.unlike_server is None:
         return []
     both = torch.stack([verdict.switched_off, verdict.unlike_server], dim=-1)
@@ -69,28 +89,19 @@ def layer_rows(round_: int, layout: Layout, malicious: Tensor, verdict: Verdict)
     for role, shares in parties.items():
         known = shares[~shares.isnan().flatten(1).any(dim=1)]
         means = known.mean(dim=0).tolist() if len(known) else []
-        rows += [
-            {
-                "round": round_,
-                "layer": layer,
-                "role": role,
-                "switched_off": off,
-                "unlike_server": un,
-            }
-            for layer, (off, un) in zip(layout.names, means, strict=False)
-        ]
+        for layer, (off, unlike) in zip(layout.names, means, strict=False):
+            row = {"round": round_, "layer": layer, "role": role}
+            rows.append({**row, "switched_off": off, "unlike_server": unlike})
     return rows
 
 
-def metrics_row(round_: int, quality: Quality, aggregated: Row) -> Row:
-    """The row of an evaluated round, from the model's quality and that round's aggregate row."""
-    copied = ("fpr", "fnr", "attacker_weight", "benign_distance", "model_updated")
+def metrics_row(round_: int, quality: Quality) -> Row:
+    """Make the row of an evaluated round; a loss that is not finite is ``None``."""
     return {
         "round": round_,
         "accuracy": quality.accuracy,
-        "loss": quality.loss if math.isfinite(quality.loss) else None,
+        "loss": _number(quality.loss),
         "attack_success_rate": quality.attack_success_rate,
-        **{name: aggregated[name] for name in copied},
     }
 
 
@@ -103,6 +114,7 @@ def _number(value: float | bool) -> float | bool | None:
 
 
 def _reason(client: int, verdict: Verdict) -> str | None:
+    """Why a client was not aggregated; ``None`` if it was."""
     if not bool(verdict.finite[client]):
         return "not finite"
     if verdict.note is not None:

@@ -1,8 +1,8 @@
-"""Local training of many clients at once: their parameters are the rows of one matrix [n, d].
+"""Local training of many clients at once, by vectorised gradients.
 
-Every step is one vectorised gradient over the clients that still have a batch.  A batch that is
-not full is filled up with samples that count nothing: not in the loss, and not in the statistics
-of batch normalisation, which are each client's own.
+The clients' parameters are the rows of one matrix [n, d].  Every step computes the gradients of all
+clients that still have a batch.  A partial batch is padded with samples that do not count: neither
+in the loss nor in the statistics of batch normalisation, which are each client's own.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,22 +18,26 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from skymask.models.flat_parameters import Layout
-from skymask.models.losses import SoftmaxAxis
+from skymask.models.functional import SoftmaxAxis
 from skymask.models.pooled_convolution import PooledConvolution
 from skymask.models.samples import Samples, laid_out
 from skymask.numerics.out_of_memory import fitting
 from skymask.numerics.parallel import across
 
-# bytes that the clients trained at once may take: a part of a GPU, and what stays near a CPU's
-# cores.  Fixed, since the last bits can depend on who is stacked with whom
+# bytes that the clients trained at once may take: part of a GPU's memory, and about a CPU's cache.
+# Fixed, since the last bits can depend on which clients are stacked together
 MEMORY = {"cuda": 4 * 2**30, "cpu": 4 * 2**20}
 
 
 class StackedModel:
-    """A module as a function of a matrix of parameters, a row per client.
+    """A module as a function of a matrix of parameters, one row per client.
 
-    ``module`` is not changed.  Its batch normalisation, if any, normalises by the batch at hand,
-    whose statistics are put out beside the gradients.
+    Batch normalisation uses the statistics of the batch, which are returned with the gradients.
+
+    Args:
+        module: The architecture; it is not changed.
+        softmax_axis: Axis over which the loss normalises.
+        precision: Context of the forward pass, such as torch's autocast.
     """
 
     def __init__(
@@ -50,7 +54,7 @@ class StackedModel:
         self._present: Tensor | None = None
         self._seen: dict[str, Tensor] = {}
         self.momentum = torch.zeros(self.statistics_layout.dimension, dtype=torch.float64)
-        """What a batch moves each of the running statistics [s] by."""
+        """Share by which a batch moves each running statistic [s]."""
         for name, part in self._module.named_modules():
             if isinstance(part, PooledConvolution):
                 part.fused = False
@@ -63,9 +67,16 @@ class StackedModel:
     def gradients(
         self, rows: Tensor, features: Tensor, labels: Tensor, present: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The gradients [n, d] of the rows' losses, and the statistics [n, s] of their batches.
+        """Compute the gradients of the clients' losses.
 
-        Of ``rows`` [n, d], ``features`` [n, B, ...], ``labels`` [n, B], ``present`` bool [n, B].
+        Args:
+            rows: Parameters [n, d].
+            features: Features of a batch of each client [n, B, ...].
+            labels: Labels [n, B].
+            present: Which samples count, bool [n, B].
+
+        Returns:
+            Gradients [n, d], and the statistics [n, s] of the batches.
         """
         gradients, (_, statistics) = self._differentiated(rows, features, labels, present)
         return gradients, statistics
@@ -74,7 +85,7 @@ class StackedModel:
         if norm.momentum is None:
             raise ValueError(
                 f"batch normalisation {name or 'of the model'} has momentum None, a mean over all "
-                "batches; stacked clients need a number: give it one, or batching='loop'"
+                "batches; clients trained at once need a number: set one, or batching='loop'"
             )
         columns = self.statistics_layout.columns(self.momentum)
         for kind in ("running_mean", "running_var"):
@@ -131,42 +142,55 @@ def train_stacked(
     batch_size: int,
     learning_rate: float,
     gradient_clip: float | None,
-    of_a_client: int,
+    client_bytes: int,
 ) -> tuple[Tensor, Tensor]:
-    """Train every client from ``start`` [d] and running ``statistics`` [s].
-
-    Returns their updates [n, d] and the statistics [n, s] they end with, in the clients' order.
+    """Train every client, in stacks of many at once.
 
     The batches are those of training one client after the other, and so are the updates, up to
-    rounding.  As many clients are stacked as MEMORY holds of ``of_a_client`` bytes; on the CPU
-    each of torch's threads takes a stack after the other.  A stack for which the device's memory
-    does not suffice is trained in halves.  ``model`` makes one for each stack.
+    rounding.  On the CPU each of torch's threads takes one stack after the other.  A stack for
+    which the device's memory does not suffice is trained in halves.
+
+    Args:
+        model: Function that makes a model for a stack.
+        start: Parameters [d] to begin with.
+        statistics: Running statistics [s] to begin with.
+        clients: Samples of each client.
+        generators: Function from a client's index to the generator of its batch order.
+        epochs: Passes over a client's samples.
+        batch_size: Samples of a step.
+        learning_rate: Learning rate of a step.
+        gradient_clip: Bound on each coordinate of a gradient; ``None`` for no bound.
+        client_bytes: Memory of training one client, in bytes; MEMORY limits that of a stack.
+
+    Returns:
+        Updates [n, d] and running statistics [n, s], in the order of the clients.
     """
     updates = torch.zeros(len(clients), len(start), device=start.device, dtype=start.dtype)
     running = statistics.repeat(len(clients), 1)
-    size = max(1, MEMORY.get(start.device.type, MEMORY["cuda"]) // of_a_client)
-    # those with as many batches stand together, so that few wait for one
+    size = max(1, MEMORY.get(start.device.type, MEMORY["cuda"]) // client_bytes)
+    # clients with equally many batches go together, so that few wait for one
     order = sorted(range(len(clients)), key=lambda i: -len(clients[i]))
     stacks = [order[first : first + size] for first in range(0, len(order), size)]
 
     def work(stack: list[int]) -> None:
-        held = [clients[client] for client in stack if len(clients[client])]
-        if not held:
+        nonempty = [clients[client] for client in stack if len(clients[client])]
+        if not nonempty:
             return
         batches = [
             _batches(len(samples), epochs, batch_size, generators(client))
-            for client, samples in zip(stack, held, strict=False)
+            for client, samples in zip(stack, nonempty, strict=False)
         ]
 
         def train(part: slice) -> None:
-            own = held[part]
-            begun = (start.repeat(len(own), 1), statistics.repeat(len(own), 1))
-            _descend(model(), *begun, own, batches[part], batch_size, learning_rate, gradient_clip)
-            places = torch.tensor(stack[part], device=start.device)
-            updates[places] = begun[0] - start
-            running[places] = begun[1]
+            own = nonempty[part]
+            rows, moving = start.repeat(len(own), 1), statistics.repeat(len(own), 1)
+            steps = (batches[part], batch_size, learning_rate, gradient_clip)
+            _descend(model(), rows, moving, own, *steps)
+            indices = torch.tensor(stack[part], device=start.device)
+            updates[indices] = rows - start
+            running[indices] = moving
 
-        fitting(train, slice(0, len(held)), "clients in training")
+        fitting(train, slice(0, len(nonempty)), "clients in training")
 
     across(work, stacks, start.device)
     return updates, running
@@ -184,25 +208,25 @@ def _descend(
     model: StackedModel,
     rows: Tensor,
     statistics: Tensor,
-    held: list[Samples],
+    clients: list[Samples],
     batches: list[list[Tensor]],
     batch_size: int,
     learning_rate: float,
     gradient_clip: float | None,
 ) -> None:
-    """Move the clients' parameters ``rows`` [n, d] and ``statistics`` [n, s] by their ``batches``.
+    """Move the clients' parameters ``rows`` [n, d] and ``statistics`` [n, s] by all batches.
 
-    Those with most batches come first.
+    Clients with most batches come first.
     """
     momentum = model.momentum.to(statistics)
-    features = torch.cat([samples.features for samples in held])
-    labels = torch.cat([samples.labels for samples in held])
-    places, present = _schedule([len(samples) for samples in held], batches, batch_size)
-    places, present = places.to(labels.device), present.to(labels.device)
+    features = torch.cat([samples.features for samples in clients])
+    labels = torch.cat([samples.labels for samples in clients])
+    indices, present = _schedule([len(samples) for samples in clients], batches, batch_size)
+    indices, present = indices.to(labels.device), present.to(labels.device)
     for step in range(len(batches[0])):
-        # who has finished does not move
+        # clients that have finished do not move
         moving = sum(len(own) > step for own in batches)
-        chosen = places[step, :moving]
+        chosen = indices[step, :moving]
         images = laid_out(features[chosen.flatten()])
         images = images.view(*chosen.shape, *images.shape[1:])
         gradient, seen = model.gradients(
@@ -218,36 +242,42 @@ def _descend(
 def _schedule(
     counts: list[int], batches: list[list[Tensor]], batch_size: int
 ) -> tuple[Tensor, Tensor]:
-    """Places of the samples among all clients' [steps, n, B], and which of them count."""
+    """Indices of the samples among all clients' [steps, n, B], and which of them count."""
     shape = (len(batches[0]), len(counts), min(batch_size, max(counts)))
-    places = torch.zeros(shape, dtype=torch.long)
+    indices = torch.zeros(shape, dtype=torch.long)
     present = torch.zeros(shape, dtype=torch.bool)
     first = 0
     for client, (count, own) in enumerate(zip(counts, batches, strict=True)):
-        places[:, client] = first
+        indices[:, client] = first
         for step, batch in enumerate(own):
-            places[step, client, : len(batch)] = first + batch
+            indices[step, client, : len(batch)] = first + batch
             present[step, client, : len(batch)] = True
         first += count
-    return places, present
+    return indices, present
 
 
 def bytes_of_a_client(module: nn.Module, shape: tuple[int, ...], batch_size: int) -> int:
-    """What training one client takes, about: parameters, gradient, and the layers' outputs.
+    """Estimate the memory of training one client: parameters, gradient and the layers' outputs.
 
-    ``shape`` is that of a sample.
+    Args:
+        module: The architecture.
+        shape: Shape of one sample.
+        batch_size: Samples of a step.
+
+    Returns:
+        Bytes.
     """
     parameters = sum(parameter.numel() for parameter in module.parameters())
     return 4 * (6 * parameters + 4 * batch_size * _activations(module, shape))
 
 
 def _activations(module: nn.Module, shape: tuple[int, ...]) -> int:
-    """Numbers that the layers of ``module`` put out for one sample of ``shape``."""
-    found = 0
+    """Count the outputs of all layers of ``module`` for one sample of ``shape``."""
+    outputs = 0
 
     def count(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-        nonlocal found
-        found += output.numel()
+        nonlocal outputs
+        outputs += output.numel()
 
     copy = deepcopy(module).float().to("meta")
     for part in copy.modules():
@@ -255,4 +285,4 @@ def _activations(module: nn.Module, shape: tuple[int, ...]) -> int:
             part.register_forward_hook(count)
     # two samples, since batch normalisation refuses one
     copy(torch.empty(2, *shape, device="meta"))
-    return found // 2
+    return outputs // 2

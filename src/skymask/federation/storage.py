@@ -1,20 +1,22 @@
-"""The artifacts of one run as the objects that the stages work on, and back."""
+"""Files of one run, read and written as the objects of the stages."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from skymask.artifacts.parquet import packed, row_groups
-from skymask.artifacts.records import read_experiment
+from skymask.artifacts.records import read_experiment, write_rows
 from skymask.artifacts.samples import read_partition
 from skymask.artifacts.tensors import (
-    State,
     parameters_schema,
     parameters_table,
     read_parameters,
@@ -23,19 +25,105 @@ from skymask.artifacts.tensors import (
     write_parameters,
     write_state,
 )
-from skymask.federation.background import background
-from skymask.federation.checkpoint import Progress
-from skymask.federation.federation import Federation
-from skymask.federation.timing import Clock
+from skymask.federation.federation import Checkpoint, Federation, State
+from skymask.federation.timing import Clock, Row, timed
+from skymask.models.flat_parameters import Layout
 from skymask.models.samples import Samples
 from skymask.numerics.out_of_memory import explained
 
+T = TypeVar("T")
+
+
+@dataclass
+class Stage:
+    """One stage of one round, run by a job of its own.
+
+    Attributes:
+        name: Name of the stage.
+        round: Round, from 1.
+        federation: Parties of the run.
+        parameters: Parameters [d] of the global model before the stage.
+        statistics: Its running statistics [s].
+        state: What the attackers or the defense keep; empty for a stage without state.
+        input: Paths of the job's input files, by name.
+        output: Paths of its output files, by name.
+        timings: Timing rows so far.
+    """
+
+    name: str
+    round: int
+    federation: Federation
+    parameters: Tensor
+    statistics: Tensor
+    state: State
+    input: Any
+    output: Any
+    timings: list[Row] = field(default_factory=list)
+
+    def timed(self) -> AbstractContextManager[None]:
+        """Time the block as the stage."""
+        return timed(self.timings, self.round, self.name, self.federation.experiment.device)
+
+    def read(self, kind: str) -> Tensor:
+        """Read the clients' ``updates`` [n, d] or ``statistics`` [n, s]."""
+        return read_matrix(self.federation, self.input[kind], kind)
+
+    def write(self, **results: Any) -> None:
+        """Write results to the output files of their names.
+
+        ``model`` is a pair of parameters and statistics, ``updates`` and ``statistics`` are
+        matrices, ``state`` is a state; everything else is rows.
+        """
+        run = self.federation.experiment.run
+        for name, result in results.items():
+            path = Path(self.output[name])
+            if name == "model":
+                write_model(self.federation, path, *result)
+            elif name in ("updates", "statistics"):
+                write_matrix(self.federation, path, name, result, self.round)
+            elif name == "state":
+                write_state(path, run, result)
+            else:
+                write_rows(path, name, run, result)
+
+
+@contextmanager
+def stage(snakemake: Any, name: str) -> Iterator[Stage]:
+    """Read what the stage ``name`` works on; write its timings when the block succeeds.
+
+    Args:
+        snakemake: Object that Snakemake gives the script of the job.
+        name: Name of the stage.
+
+    Raises:
+        ArtifactError: A file is not what it should be.
+    """
+    files = snakemake.input
+    federation = read_federation(files)
+    parameters, statistics = read_model(federation, files.model)
+    job = Stage(
+        name=name,
+        round=int(snakemake.wildcards.round),
+        federation=federation,
+        parameters=parameters,
+        statistics=statistics,
+        state=_read_state(federation, files.state) if hasattr(files, "state") else {},
+        input=files,
+        output=snakemake.output,
+    )
+    yield job
+    job.write(timings=job.timings)
+
 
 def read_federation(files: Any) -> Federation:
-    """Read what a run works on, onto its device, with its number of threads.
+    """Read the parties of a run onto its device, and set its number of threads.
 
-    ``files`` has the paths ``experiment``, ``partition``, ``train`` and ``test``.  Raises
-    ArtifactError for a file that is not what it should be, RuntimeError without the device.
+    Args:
+        files: Object with the paths ``experiment``, ``partition``, ``train`` and ``test``.
+
+    Raises:
+        ArtifactError: A file is not what it should be.
+        RuntimeError: The run's device is missing.
     """
     run = read_experiment(Path(files.experiment))
     torch.set_num_threads(run.threads)
@@ -47,101 +135,134 @@ def read_federation(files: Any) -> Federation:
         features, labels, _ = read_samples(Path(files.test), run.dataset)
         test_data = Samples(features.to(run.device), labels.to(run.device))
         assignment = read_partition(Path(files.partition), run.partition_id)
-        return Federation(run, training_data, test_data, assignment, classes)
+        return Federation(
+            experiment=run,
+            train=training_data,
+            test=test_data,
+            assignment=assignment,
+            classes=classes,
+        )
 
 
 def _prepare_gpu(device: str) -> None:
     if not torch.cuda.is_available():
         raise RuntimeError(
-            f"the study asks for device {device}, but torch sees no GPU here: "
-            "set device: cpu in the study, or run where there is a GPU"
+            f"the study asks for device {device}, but torch finds no GPU: "
+            "set device: cpu in the study, or run it where there is a GPU"
         )
     # the CPU needs neither, and the call costs a second of imports
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def read_model(federation: Federation, path: str) -> tuple[Tensor, Tensor]:
-    """Read a global model [d] and its running statistics [s]."""
-    run, model = federation.experiment, federation.model
-    layout = model.layout + model.statistics_layout
-    whole = read_parameters(Path(path), "model", run.run, layout)[0].to(run.device)
-    return whole[: model.layout.dimension], whole[model.layout.dimension :]
+def read_matrix(federation: Federation, path: str | Path, kind: str) -> Tensor:
+    """Read a matrix of parameters onto the run's device.
+
+    Args:
+        federation: Parties of the run.
+        path: Path of the file.
+        kind: ``model``, ``updates`` or ``statistics``.
+
+    Returns:
+        Float32 [1, d + s], [n, d] or [n, s].
+
+    Raises:
+        ArtifactError: The file is not what it should be.
+    """
+    run = federation.experiment
+    return read_parameters(Path(path), kind, run.run, _layout(federation, kind)).to(run.device)
+
+
+def write_matrix(
+    federation: Federation, path: str | Path, kind: str, rows: Tensor, round_: int | None = None
+) -> None:
+    """Write a matrix of parameters.
+
+    Args:
+        federation: Parties of the run.
+        path: Path of the file.
+        kind: ``model``, ``updates`` or ``statistics``.
+        rows: Float32 [1, d + s], [n, d] or [n, s].
+        round_: Round of the clients' rows, which is written with them; ``None`` for a model.
+    """
+    run, layout = federation.experiment.run, _layout(federation, kind)
+    keys = {} if round_ is None else _keys(federation, round_)
+    write_parameters(Path(path), kind, run, layout, rows, **keys)
+
+
+def read_model(federation: Federation, path: str | Path) -> tuple[Tensor, Tensor]:
+    """Read a global model: its parameters [d] and its running statistics [s]."""
+    row, dimension = read_matrix(federation, path, "model")[0], federation.model.layout.dimension
+    return row[:dimension], row[dimension:]
 
 
 def write_model(
-    federation: Federation, path: str, global_parameters: Tensor, statistics: Tensor
+    federation: Federation, path: str | Path, parameters: Tensor, statistics: Tensor
 ) -> None:
-    """Write a global model [d] and its running statistics [s]."""
-    model, run = federation.model, federation.experiment.run
-    whole = torch.cat([global_parameters, statistics])
-    layout = model.layout + model.statistics_layout
-    write_parameters(Path(path), "model", run, layout, whole[None])
+    """Write a global model: its parameters [d] and its running statistics [s]."""
+    write_matrix(federation, path, "model", torch.cat([parameters, statistics])[None])
 
 
-def read_remembered(federation: Federation, path: str) -> State:
-    """Read what the attackers or the defense remember."""
+def _layout(federation: Federation, kind: str) -> Layout:
+    parameters, statistics = federation.model.layout, federation.model.statistics_layout
+    return {"model": parameters + statistics, "updates": parameters, "statistics": statistics}[kind]
+
+
+def _keys(federation: Federation, round_: int) -> dict[str, list[int] | list[bool]]:
+    """The key columns of the clients' rows in a round."""
+    malicious: list[bool] = federation.malicious.tolist()
+    clients = len(malicious)
+    return {"round": [round_] * clients, "client": [*range(clients)], "malicious": malicious}
+
+
+def _read_state(federation: Federation, path: str) -> State:
     run = federation.experiment
-    state = read_state(Path(path), run.run)
-    return {name: tensor.to(run.device) for name, tensor in state.items()}
+    return {name: t.to(run.device) for name, t in read_state(Path(path), run.run).items()}
 
 
-def read_progress(federation: Federation, files: Any) -> Progress:
-    """Read where a run stands from ``model``, ``attack_state`` and ``defense_state``."""
-    model, statistics = read_model(federation, files.model)
-    return Progress(
-        model,
-        read_remembered(federation, files.attack_state),
-        read_remembered(federation, files.defense_state),
-        statistics,
+def read_checkpoint(federation: Federation, files: Any) -> Checkpoint:
+    """Read the state of a run from the paths ``model``, ``attack_state`` and ``defense_state``.
+
+    Returns the state before round 1 where ``files`` has no ``model``.
+    """
+    if not hasattr(files, "model"):
+        return Checkpoint(federation.initial_parameters())
+    parameters, statistics = read_model(federation, files.model)
+    return Checkpoint(
+        global_parameters=parameters,
+        attack_state=_read_state(federation, files.attack_state),
+        defense_state=_read_state(federation, files.defense_state),
+        statistics=statistics,
     )
 
 
-def write_progress(federation: Federation, files: Any, progress: Progress) -> None:
-    """Write where a run stands."""
-    run = federation.experiment.run
-    write_state(Path(files.attack_state), run, progress.attack_state)
-    write_state(Path(files.defense_state), run, progress.defense_state)
-    statistics = progress.statistics
+def write_checkpoint(federation: Federation, files: Any, checkpoint: Checkpoint) -> None:
+    """Write the state of a run to the paths ``model``, ``attack_state`` and ``defense_state``."""
+    run, statistics = federation.experiment.run, checkpoint.statistics
+    write_state(Path(files.attack_state), run, checkpoint.attack_state)
+    write_state(Path(files.defense_state), run, checkpoint.defense_state)
     if statistics is None:
         statistics = federation.initial_statistics()
-    write_model(federation, files.model, progress.global_parameters, statistics)
-
-
-def read_updates(federation: Federation, path: str) -> Tensor:
-    """Read the updates [n, d] of one round."""
-    run, layout = federation.experiment, federation.model.layout
-    return read_parameters(Path(path), "updates", run.run, layout).to(run.device)
-
-
-def write_updates(federation: Federation, path: str, round_: int, updates: Tensor) -> None:
-    """Write the updates [n, d] of one round, for the next stage."""
-    layout, run = federation.model.layout, federation.experiment.run
-    write_parameters(Path(path), "updates", run, layout, updates, **_keys(federation, round_))
-
-
-def read_statistics(federation: Federation, path: str) -> Tensor:
-    """Read the clients' running statistics [n, s] of one round."""
-    run, layout = federation.experiment, federation.model.statistics_layout
-    return read_parameters(Path(path), "statistics", run.run, layout).to(run.device)
-
-
-def write_statistics(federation: Federation, path: str, round_: int, statistics: Tensor) -> None:
-    """Write the clients' running statistics [n, s] of one round."""
-    layout, run = federation.model.statistics_layout, federation.experiment.run
-    write_parameters(Path(path), "statistics", run, layout, statistics, **_keys(federation, round_))
+    write_model(federation, files.model, checkpoint.global_parameters, statistics)
 
 
 @contextmanager
 def kept_updates(
     federation: Federation, path: str, clock: Clock
 ) -> Iterator[Callable[[int, Tensor], None]]:
-    """Yield a function that keeps the updates [n, d] of a round, and then of later ones, in a file.
+    """Yield a function that writes the updates of one round after the other to a file.
 
-    A row per round and client, a row group per round, written in a thread of its own while the
-    caller goes on: with two rounds in its hands the caller waits, which ``clock`` counts as
-    ``write``.  The file appears when the block succeeds; an error in writing is raised by the next
-    call or at its end.
+    The file has a row per round and client, and a row group per round.  Another thread writes while
+    the caller goes on; with two rounds waiting or being written the caller waits.  The file appears
+    when the block succeeds; an error in writing is raised by the next call or at its end.
+
+    Args:
+        federation: Parties of the run.
+        path: Path of the file.
+        clock: Clock that counts the waiting as ``write``.
+
+    Yields:
+        A function of the round and its updates [n, d].
     """
     layout, run = federation.model.layout, federation.experiment.run
     schema = parameters_schema(layout, _keys(federation, 0))
@@ -150,20 +271,37 @@ def kept_updates(
         def work(kept: tuple[int, Tensor]) -> None:
             write(parameters_table(layout, kept[1], **_keys(federation, kept[0])))
 
-        with background(work) as hand_over:
+        with in_background(work) as queue:
 
             def keep(round_: int, updates: Tensor) -> None:
                 with clock.part("write"):
                     # off the GPU at once: its memory is needed there
-                    hand_over((round_, updates.cpu()))
+                    queue((round_, updates.cpu()))
 
             yield keep
             ending = perf_counter()
     clock.add("write", perf_counter() - ending)
 
 
-def _keys(federation: Federation, round_: int) -> dict[str, list[int] | list[bool]]:
-    """The key columns of a round's updates."""
-    malicious: list[bool] = federation.malicious.tolist()
-    clients = len(malicious)
-    return {"round": [round_] * clients, "client": [*range(clients)], "malicious": malicious}
+@contextmanager
+def in_background(work: Callable[[T], object], limit: int = 2) -> Iterator[Callable[[T], None]]:
+    """Yield a function that queues an item for ``work`` in another thread, in order.
+
+    At most ``limit`` items wait or are worked on: queueing the next waits.  An error of ``work`` is
+    raised by the next call, or at the end of the block; items still waiting are then dropped, as
+    they are when the block itself fails.
+    """
+    pending: deque[Future[object]] = deque()
+    pool = ThreadPoolExecutor(1)
+
+    def queue(item: T) -> None:
+        while pending and (len(pending) >= limit or pending[0].done()):
+            pending.popleft().result()
+        pending.append(pool.submit(work, item))
+
+    try:
+        yield queue
+        while pending:
+            pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""What a job's wall time goes to: the four stages, and the rest."""
+"""Wall time of a job, by stage and for the rest."""
 
 import os
 import resource
@@ -17,10 +17,18 @@ Row = dict[str, Any]
 
 @contextmanager
 def timed(rows: list[Row], round_: int, stage: str, device: str) -> Iterator[None]:
-    """Append a timing row: wall seconds, device, and the peak memory of the process in MiB.
+    """Time the block and append a row: seconds, device, and the peak memory of the process in MiB.
 
-    On a GPU the memory is the device's and the clock waits for the device.  Raises
-    DeviceMemoryError where its memory does not suffice.
+    On a GPU the memory is the device's, and the clock waits for the device.
+
+    Args:
+        rows: Rows to append to.
+        round_: Round, from 1.
+        stage: Name of the stage.
+        device: Device of the run.
+
+    Raises:
+        DeviceMemoryError: The device's memory does not suffice.
     """
     start = time.perf_counter()
     with explained(stage, device):
@@ -31,10 +39,10 @@ def timed(rows: list[Row], round_: int, stage: str, device: str) -> Iterator[Non
 
 
 class Clock:
-    """The time of a job that is none of the four stages'; made where the job's own code begins.
+    """Time of a job outside the four stages; to be made where the job's own code begins.
 
     ``start`` is the time from the start of the process until then: the interpreter and all imports.
-    ``read`` and ``write`` are what the job says they are.  ``other`` is the rest.
+    ``read`` and ``write`` are what the job counts as such.  ``other`` is the rest.
     """
 
     def __init__(self) -> None:
@@ -54,9 +62,9 @@ class Clock:
         self._parts[name] += seconds
 
     def rows(self, stages: list[Row], round_: int, device: str) -> list[Row]:
-        """The timing rows of the job until now, beside those of its ``stages``.
+        """Make the timing rows of the job until now, in addition to those of its ``stages``.
 
-        All seconds together are the time since the process started.
+        The seconds of all rows add up to the time since the process started.
         """
         whole = time.perf_counter() - self._began
         other = whole - sum(row["seconds"] for row in stages) - sum(self._parts.values())
@@ -65,9 +73,9 @@ class Clock:
 
 
 def process_age(stat: Path = Path("/proc/self/stat")) -> float:
-    """Seconds since this process started, to a hundredth; 0 where the system does not say."""
+    """Read the seconds since this process started, to a hundredth; 0 where not known."""
     try:
-        # the name of the program, in brackets, may hold anything
+        # the name of the program, in brackets, may contain anything
         started = int(stat.read_text().rpartition(")")[2].split()[19])
         since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
         return max(since_boot - started / os.sysconf("SC_CLK_TCK"), 0.0)

@@ -1,6 +1,4 @@
-"""Stage 1: every client trains from the global model."""
-
-from typing import NamedTuple
+"""Stage 1: local training of every client from the global model."""
 
 import torch
 from torch import Tensor
@@ -8,20 +6,13 @@ from torch import Tensor
 from skymask.attacks import DATA_ATTACKS
 from skymask.contracts import call, own
 from skymask.federation.federation import Federation
-from skymask.federation.local_training import train_with_statistics
+from skymask.federation.local_training import Trained, train_clients
 from skymask.models.samples import Samples
 from skymask.seeds import generator
 
 
-class Trained(NamedTuple):
-    """What the clients end with: ``updates`` [n, d] and running ``statistics`` [n, s]."""
-
-    updates: Tensor
-    statistics: Tensor
-
-
 def training_data(federation: Federation) -> list[Samples]:
-    """The clients' samples, poisoned where a data attack says so; the same in every round."""
+    """Collect each client's samples, poisoned by a data attack; the same in every round."""
     attack, seed = federation.experiment.attack, federation.experiment.training_seed
     data = list(federation.clients)
     if attack.name not in DATA_ATTACKS:
@@ -48,18 +39,24 @@ def train(
     round_: int,
     statistics: Tensor | None = None,
 ) -> Trained:
-    """Return the updates Δ_i = w_i − w of round ``round_``, and the clients' running statistics.
+    """Train every client from the global model.
 
-    ``statistics`` [s] are the global model's; ``None`` for those it begins with.
+    Args:
+        federation: Parties of the run.
+        data: Training samples of each client.
+        global_parameters: Parameters w [d] of the global model.
+        round_: Round, from 1.
+        statistics: Running statistics [s] of the global model; ``None`` for the initial ones.
+
+    Returns:
+        Updates Δ_i = w_i − w [n, d], and the clients' running statistics [n, s].
     """
-    run = federation.experiment
-    return Trained(
-        *train_with_statistics(
-            federation.model,
-            global_parameters,
-            federation.initial_statistics() if statistics is None else statistics,
-            data,
-            federation.local_training,
-            lambda client: generator(run.training_seed, "batches", round_, client),
-        )
+    seed = federation.experiment.training_seed
+    return train_clients(
+        federation.model,
+        global_parameters,
+        data,
+        federation.local_training,
+        lambda client: generator(seed, "batches", round_, client),
+        statistics,
     )

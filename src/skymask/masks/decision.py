@@ -23,8 +23,7 @@ import torch
 from torch import Tensor
 
 from skymask.masks.gaussian_mixture import bic_gain, two_gaussians
-from skymask.models.functional import FunctionalModel
-from skymask.models.losses import cross_entropy
+from skymask.models.functional import FunctionalModel, cross_entropy
 from skymask.models.samples import Samples
 from skymask.numerics.distances import binary_gram, cosine_similarities, distances_of
 from skymask.numerics.pca import coordinates_of

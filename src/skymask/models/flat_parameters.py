@@ -1,13 +1,15 @@
-"""A model's parameters as one flat vector, and back.
+"""Conversion between a model's named tensors and one flat vector.
 
-Every rule of the field works on vectors [d]; every model works on named tensors.  ``Layout`` is
-the bridge: the order of ``named_parameters``, each tensor flattened row by row.
+Attacks and defenses work on vectors [d]; models work on named tensors.  ``Layout`` converts: the
+order of ``named_parameters``, each tensor flattened row by row.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from math import prod
+from queue import Empty, SimpleQueue
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +45,7 @@ class Layout:
         return cls(tuple(n for n, _ in named), tuple(s for _, s in named))
 
     def __add__(self, other: "Layout") -> "Layout":
-        """The layout of two vectors, one after the other."""
+        """Join the layouts of two vectors, one after the other."""
         return Layout(self.names + other.names, self.shapes + other.shapes)
 
     @property
@@ -57,9 +59,10 @@ class Layout:
         return sum(self.sizes)
 
     def columns(self, rows: Tensor) -> dict[str, Tensor]:
-        """Cut ``rows`` [..., d] into views [..., size], one per tensor.
+        """Split ``rows`` [..., d] into views [..., size], one per tensor.
 
-        Raises ValueError when the last axis is not d.
+        Raises:
+            ValueError: The last axis is not d.
         """
         if rows.shape[-1] != self.dimension:
             raise ValueError(
@@ -68,7 +71,7 @@ class Layout:
         return dict(zip(self.names, torch.split(rows, list(self.sizes), dim=-1), strict=True))
 
     def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
-        """Cut ``vector`` [d] into the model's named tensors (views)."""
+        """Split ``vector`` [d] into the model's named tensors (views)."""
         pieces = self.columns(vector).items()
         return {
             name: piece.view(shape)
@@ -76,7 +79,7 @@ class Layout:
         }
 
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Join named tensors to one vector [d] (a copy)."""
+        """Join named tensors into one vector [d] (a copy)."""
         return torch.cat([tensors[name].reshape(-1) for name in self.names])
 
 
@@ -84,9 +87,14 @@ class ResidentModel:
     """A module whose parameters, gradients and running statistics are views of flat vectors.
 
     Loading a client's parameters is one copy, and clamping or a step of SGD is one operation on a
-    vector, whatever the number of layers.  Attributes: ``module``; ``layout``; ``vector`` [d],
-    the parameters; ``gradient`` [d], filled by ``backward`` and zeroed by the user;
-    ``statistics`` [s], the buffers of floating point, which batch normalisation moves.
+    vector, whatever the number of layers.
+
+    Attributes:
+        module: The module.
+        layout: Names and shapes of its parameters.
+        vector: Parameters [d].
+        gradient: Gradient [d]; ``backward`` adds to it, the caller sets it to zero.
+        statistics: Buffers of floating point [s], which batch normalisation moves.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -111,18 +119,49 @@ class ResidentModel:
 
     @property
     def statistics_layout(self) -> Layout:
-        """The names and shapes that the statistics [s] are cut into."""
+        """Names and shapes of the running statistics."""
         return Layout.of_statistics(self.module)
 
-    def copy(self) -> "ResidentModel":
-        """A model of its own, with the same parameters."""
-        return ResidentModel(deepcopy(self.module))
+    def copy(
+        self, parameters: Tensor | None = None, statistics: Tensor | None = None
+    ) -> "ResidentModel":
+        """Copy the model, with ``parameters`` [d] and ``statistics`` [s] where they are given."""
+        copy = ResidentModel(deepcopy(self.module))
+        if parameters is not None:
+            copy.vector.copy_(parameters)
+        if statistics is not None:
+            copy.statistics.copy_(statistics)
+        return copy
+
+
+class ModelPool:
+    """Copies of a module that threads borrow; there are as many as are in use at once."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._free: SimpleQueue[ResidentModel] = SimpleQueue()
+
+    @contextmanager
+    def borrow(self, parameters: Tensor) -> Iterator[ResidentModel]:
+        """Yield a copy with ``parameters`` [d], on their device and in their dtype."""
+        try:
+            model = self._free.get_nowait()
+        except Empty:
+            model = ResidentModel(deepcopy(self._module).to(parameters))
+        with torch.no_grad():
+            model.vector.copy_(parameters)
+        yield model
+        self._free.put(model)
 
 
 def by_batch(module: nn.Module) -> nn.Module:
-    """The module with batch normalisation by the batch at hand, where it would track statistics.
+    """Make batch normalisation use the statistics of the batch, without tracking them.
 
-    A copy, if there is any to change; else the module itself.
+    Args:
+        module: A module; it is not changed.
+
+    Returns:
+        A changed copy; the module itself where no part of it tracks statistics.
     """
 
     def tracks(part: nn.Module) -> bool:

@@ -1,18 +1,16 @@
-"""Samples, and the loss of a model on them."""
+"""A model, and its loss on samples, as functions of flat parameters."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from copy import deepcopy
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from skymask.models.flat_parameters import Layout, ResidentModel, by_batch
-from skymask.models.losses import SoftmaxAxis, cross_entropy
+from skymask.models.flat_parameters import Layout, ModelPool, by_batch
 from skymask.models.samples import Samples, laid_out
 from skymask.numerics.out_of_memory import fitting
 from skymask.numerics.parallel import across
@@ -20,13 +18,36 @@ from skymask.numerics.parallel import across
 Loss = Callable[[Tensor], Tensor]
 """A differentiable map from flat parameters [d] to a scalar."""
 
+SoftmaxAxis = Literal["class", "batch"]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, softmax_axis: SoftmaxAxis = "class") -> Tensor:
+    """Compute the mean cross-entropy.
+
+    Args:
+        logits: Model outputs [N, C].
+        labels: Classes [N], int64.
+        softmax_axis: ``batch`` normalises over the samples of the batch instead of the classes,
+            as the code released with SkyMask does.
+
+    Returns:
+        A scalar in nats.
+    """
+    if softmax_axis == "class":
+        return functional.cross_entropy(logits, labels)
+    return functional.nll_loss(functional.log_softmax(logits, dim=0), labels)
+
 
 @dataclass(frozen=True)
 class FunctionalModel:
     """A model as a function of its flat parameters.
 
-    ``module`` is the architecture, its own parameters are not used; ``shape`` that of one sample.
-    Batch normalisation in training mode normalises by the batch at hand and tracks nothing.
+    Batch normalisation in training mode uses the statistics of the batch and tracks none.
+
+    Attributes:
+        module: The architecture; its own parameters are neither used nor changed.
+        shape: Shape of one sample.
+        softmax_axis: Axis over which the loss normalises.
     """
 
     module: nn.Module
@@ -38,43 +59,50 @@ class FunctionalModel:
 
     @property
     def layout(self) -> Layout:
-        """The names and shapes that the flat parameters [d] are cut into."""
+        """Names and shapes of the tensors in the flat parameters."""
         return Layout.of(self.module)
 
     def logits(self, parameters: Tensor, features: Tensor) -> Tensor:
-        """The outputs [N, C] of the model with ``parameters`` [d] on ``features`` [N, *shape]."""
+        """Compute the outputs [N, C] for ``parameters`` [d] and ``features`` [N, *shape]."""
         tensors = self.layout.unflatten(parameters)
         logits: Tensor = functional_call(self.module, tensors, (laid_out(features),))
         return logits
 
     def logits_of_each(self, rows: Iterable[Tensor], features: Tensor) -> list[Tensor]:
-        """The outputs [N, C] on ``features`` of the models with ``rows``, [d] each, as parameters.
+        """Compute the outputs of several models, without gradients.
 
-        Without gradients; on the CPU each of torch's threads takes a model after the other.
+        On the CPU torch's threads work on one model each at a time.
+
+        Args:
+            rows: Parameters [d] of each model.
+            features: Features [N, *shape].
+
+        Returns:
+            The outputs [N, C] of each model.
         """
-        images, models = laid_out(features), _Models(self.module)
+        images, models = laid_out(features), ModelPool(self.module)
 
         def outputs(row: Tensor) -> Tensor:
-            with torch.no_grad(), models.one(row) as model:
+            with torch.no_grad(), models.borrow(row) as model:
                 logits: Tensor = model.module(images)
                 return logits
 
         return across(outputs, rows, features.device)
 
     def loss_on(self, samples: Samples) -> "SampleLoss":
-        """The mean cross-entropy on ``samples`` as a differentiable function of parameters [d]."""
+        """Make the mean cross-entropy on ``samples`` a differentiable function of parameters."""
         return SampleLoss(self, samples)
 
 
 class SampleLoss:
-    """The mean cross-entropy of a model on samples, a :data:`Loss`, and its gradient at once.
+    """The mean cross-entropy of a model on samples, a :data:`Loss`, and its gradient.
 
-    On the CPU the samples are shared out among torch's threads in parts that do not depend on how
-    many there are, unless the loss does not add up over them: normalised over the batch, as with
+    On the CPU torch's threads work on parts of the samples, whose sizes do not depend on the number
+    of threads.  Not so where the loss is no sum over samples: normalised over the batch, as with
     ``softmax_axis="batch"`` or batch normalisation.
     """
 
-    # samples of a part, about
+    # about how many samples a part has
     PART = 32
 
     def __init__(self, model: FunctionalModel, samples: Samples) -> None:
@@ -85,37 +113,38 @@ class SampleLoss:
         on_cpu = samples.features.device.type == "cpu"
         self._parts = -(-len(samples) // self.PART) if adds_up and on_cpu else 1
         self._adds_up = adds_up
-        self._models = _Models(model.module)
+        self._models = ModelPool(model.module)
 
     def __call__(self, parameters: Tensor) -> Tensor:
-        """The loss at ``parameters`` [d], a scalar in their graph."""
+        """Compute the loss at ``parameters`` [d], a scalar in their graph."""
         return self._loss_of(parameters, slice(None))
 
-    def _loss_of(self, parameters: Tensor, places: slice) -> Tensor:
-        """The mean loss of the samples at ``places``."""
+    def _loss_of(self, parameters: Tensor, indices: slice) -> Tensor:
+        """The mean loss of the samples at ``indices``."""
         tensors = self._layout.unflatten(parameters)
-        logits = functional_call(self.model.module, tensors, (self._features[places],))
-        return cross_entropy(logits, self.samples.labels[places], self.model.softmax_axis)
+        logits = functional_call(self.model.module, tensors, (self._features[indices],))
+        return cross_entropy(logits, self.samples.labels[indices], self.model.softmax_axis)
 
     @property
     def shared_out(self) -> bool:
-        """Whether the samples are shared out among threads."""
+        """Whether several threads work on the samples."""
         return self._parts > 1
 
     def value_and_gradient(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss at ``parameters`` [d] and its gradient [d], without a graph.
+        """Compute the loss at ``parameters`` [d] and its gradient [d], without a graph.
 
-        Samples for which the device's memory does not suffice are taken in halves, if they add up.
+        Where the device's memory does not suffice, the samples are taken in halves, if the loss is
+        a sum over them.
         """
         count, images, parts = len(self.samples), self._features, self._parts
         if not self.shared_out:
 
-            def of_all(places: slice) -> tuple[Tensor, Tensor]:
+            def of_all(indices: slice) -> tuple[Tensor, Tensor]:
                 leaf = parameters.detach().requires_grad_()
                 with torch.enable_grad():
-                    value = self._loss_of(leaf, places)
-                    if places != slice(0, count):
-                        value = value * ((places.stop - places.start) / count)
+                    value = self._loss_of(leaf, indices)
+                    if indices != slice(0, count):
+                        value = value * ((indices.stop - indices.start) / count)
                     (gradient,) = torch.autograd.grad(value, leaf)
                 return value.detach(), gradient
 
@@ -125,12 +154,12 @@ class SampleLoss:
         cuts = [count * part // parts for part in range(parts + 1)]
 
         def of_part(part: int) -> tuple[Tensor, Tensor]:
-            places = slice(cuts[part], cuts[part + 1])
+            indices = slice(cuts[part], cuts[part + 1])
             share = (cuts[part + 1] - cuts[part]) / count
-            with torch.enable_grad(), self._models.one(parameters) as model:
+            with torch.enable_grad(), self._models.borrow(parameters) as model:
                 model.gradient.zero_()
                 loss = share * cross_entropy(
-                    model.module(images[places]), self.samples.labels[places]
+                    model.module(images[indices]), self.samples.labels[indices]
                 )
                 loss.backward()  # type: ignore[no-untyped-call]
                 return loss.detach(), model.gradient.clone()
@@ -149,29 +178,18 @@ def _added(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return torch.stack(values).sum(), total
 
 
-class _Models:
-    """Copies of a module, one for each thread that asks at the same time."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module
-        self._free: SimpleQueue[ResidentModel] = SimpleQueue()
-
-    @contextmanager
-    def one(self, parameters: Tensor) -> Iterator[ResidentModel]:
-        """A copy of its own, with ``parameters`` [d]."""
-        try:
-            model = self._free.get_nowait()
-        except Empty:
-            model = ResidentModel(deepcopy(self._module).to(parameters))
-        with torch.no_grad():
-            model.vector.copy_(parameters)
-        yield model
-        self._free.put(model)
-
-
 def root_loss(
     module: nn.Module, samples: Samples, softmax_axis: SoftmaxAxis = "class"
 ) -> SampleLoss:
-    """The loss of ``module`` on ``samples`` as a differentiable function of flat parameters [d]."""
+    """Make the loss of ``module`` on ``samples`` a differentiable function of flat parameters.
+
+    Args:
+        module: The architecture; it is not changed.
+        samples: Samples on the module's device.
+        softmax_axis: Axis over which the loss normalises.
+
+    Returns:
+        A function of parameters [d]; ``value_and_gradient`` gives both at once.
+    """
     shape = tuple(samples.features.shape[1:])
     return FunctionalModel(module, shape, softmax_axis).loss_on(samples)
