@@ -289,7 +289,7 @@ def test_a_new_entry_in_a_registry_changes_no_other(package):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ('"""Krum."""', '"""Krum, said otherwise."""'),
+        ('"""Krum."""', '"""Another text."""'),
         ('"""Krum."""', "# a comment\n\n\n"),
         ("@requires(", "\n\n# a comment\n@requires("),
         ("    scores = ", "\n    # what it means\n    scores = "),
@@ -297,7 +297,7 @@ def test_a_new_entry_in_a_registry_changes_no_other(package):
             "updates: Tensor, assumed_malicious: int)",
             "\n    updates: Tensor,\n    assumed_malicious: int,\n)",
         ),
-        ("Keep the Δ_i", "Retain the Δ_i"),
+        ("Keep the update", "Retain the update"),
     ],
 )
 def test_comments_docstrings_and_layout_do_not_matter(package, old, new):

@@ -1,30 +1,29 @@
-"""The defenses (aggregation rules), by name.
+"""Defenses (aggregation rules) by name.
 
-To add one, write one function in a file of this folder and enter it here; its keyword-only
-arguments with a default become its parameters in a study.
+To add one, write a function in a file of this folder and enter it here; its keyword-only arguments
+with a default become its parameters in a study file.
 
-A defense is ``function(updates, ...)``: it is given the updates [n, d] of the round, all finite,
-and returns an :class:`Aggregation`.  It may ask by name for what else it needs:
+A defense is ``function(updates, ...)``: it gets the updates [n, d] of the round, all finite, and
+returns an :class:`.Aggregation`. It never changes its inputs. What else it needs it names as an
+argument:
 
 ====================== =====================================================================
 ``global_parameters``  the global model w [d]
 ``server_update``      the server's own update Δ_0 [d], trained on the root data like a client
 ``loss``               the loss on the root data, a differentiable function of parameters [d]
-``model``              the model as a function of flat parameters (``objective.FunctionalModel``)
-``root``               the root data (``objective.Samples``)
-``assumed_malicious``  f, the number of malicious clients the server reckons with
-``clients``            the clients' numbers [n], for a rule that remembers them
+``model``              the model as a function of flat parameters (:class:`.FunctionalModel`)
+``root``               the root data (:class:`.Samples`)
+``assumed_malicious``  f, the number of malicious clients that the server assumes
+``clients``            the clients' numbers [n], for a rule that keeps a state per client
 ``samples``            the clients' sample counts [n]
-``generator``          a torch generator of this run and round, on the CPU
+``generator``          a torch generator for this run and round, on the CPU
 ``state``              the state it returned last round (a dict of tensors), empty at first
-``malicious``          who really attacks, bool [n]: for the upper bound ``oracle`` alone
+``malicious``          the true attackers [n], bool: only for the upper bound ``oracle``
 ====================== =====================================================================
 
-Inputs are never changed.
-
-A pre-aggregator, in ``PRE_AGGREGATORS``, comes before a defense, ``[nnm, krum]``.  It is a function
-like a defense, and returns a :class:`Mixture`: the rows that the defense judges in the place of
-the updates, as linear combinations of them.
+A pre-aggregator, in ``PRE_AGGREGATORS``, comes before a defense, as in ``[nnm, krum]``. It is a
+function like a defense and returns a :class:`.Mixture`: rows that replace the updates, as linear
+combinations of them.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a defense returns."""
+"""Results of defenses, and the means they share."""
 
 from dataclasses import dataclass, field
 
@@ -10,16 +10,17 @@ from skymask.numerics import column_blocks
 
 @dataclass(frozen=True)
 class Aggregation:
-    """The outcome of one aggregation.
+    """The result of one aggregation.
 
-    ``update`` [d]: what to add to the global model, before the global learning rate.
-    ``accepted`` [n] bool: the verdict per client; ``None`` for a rule that gives none.
-    ``weights`` [n]: the coefficient of each Δ_i in ``update``; ``None`` where it is no linear
-    combination of the updates.
-    ``scores`` [n]: the figure the verdict rests on, as the rule's docstring says.
-    ``coordinates`` [n + 1, 2]: SkyMask's principal coordinates of the masks, the server last.
-    ``masks`` [n + 1, d] bool: SkyMask's binary masks, the server's last.
-    ``state``: tensors the rule wants back next round.
+    Attributes:
+        update: What to add to the global model before the global learning rate [d].
+        accepted: The verdict per client [n], bool; ``None`` for a rule without verdicts.
+        weights: The coefficient of each Δ_i in ``update`` [n]; ``None`` where it is not a linear
+            combination of the updates.
+        scores: The number per client that decides its verdict [n], as the rule defines it.
+        coordinates: SkyMask's principal coordinates of the masks [n + 1, 2], the server last.
+        masks: SkyMask's binary masks [n + 1, d], bool, the server last.
+        state: Tensors that the rule gets back next round.
     """
 
     update: Tensor
@@ -40,16 +41,35 @@ def mean_of(
     masks: Tensor | None = None,
     state: dict[str, Tensor] | None = None,
 ) -> Aggregation:
-    """The plain mean of the accepted updates; zero when nobody is accepted."""
+    """Average the accepted updates.
+
+    Args:
+        updates: Updates [n, d].
+        accepted: The verdicts [n], bool.
+        scores: Scores for the result [n].
+        coordinates: Coordinates for the result [n + 1, 2].
+        masks: Masks for the result [n + 1, d].
+        state: State for the result.
+
+    Returns:
+        The aggregation; its update is zero if no client is accepted.
+    """
     weights = accepted.to(updates.dtype)
     weights = weights / weights.sum().clamp_min(1)
-    nobody = torch.zeros_like(updates[0])
-    update = column_blocks.mean(updates, accepted) if bool(accepted.any()) else nobody
+    none = torch.zeros_like(updates[0])
+    update = column_blocks.mean(updates, accepted) if bool(accepted.any()) else none
     return Aggregation(update, accepted, weights, scores, coordinates, masks, state or {})
 
 
 def clipping(lengths: Tensor, limit: Tensor) -> Tensor:
-    """The factors min(1, limit / length) that shorten vectors of ``lengths`` [n] to ``limit``.
+    """Return the factors min(1, limit / length) that shorten vectors to a limit.
+
+    Args:
+        lengths: Lengths of the vectors [n].
+        limit: Largest length, a scalar.
+
+    Returns:
+        The factors [n].
 
     >>> clipping(torch.tensor([0.0, 1.0, 4.0]), torch.tensor(2.0)).tolist()
     [1.0, 1.0, 0.5]
@@ -60,12 +80,23 @@ def clipping(lengths: Tensor, limit: Tensor) -> Tensor:
 def clipped_mean(
     updates: Tensor, accepted: Tensor, limit: Tensor, *, scores: Tensor | None = None
 ) -> Aggregation:
-    """The mean over the accepted of Δ_i · min(1, limit / ‖Δ_i‖); zero when nobody is accepted.
+    """Average the accepted updates, each clipped to a length.
+
+    The update is the mean of Δ_i · min(1, limit / ‖Δ_i‖) over the accepted clients.
+
+    Args:
+        updates: Updates [n, d].
+        accepted: The verdicts [n], bool.
+        limit: Largest length of an update, a scalar.
+        scores: Scores for the result [n].
+
+    Returns:
+        The aggregation; its update is zero if no client is accepted.
 
     >>> import torch
     >>> updates = torch.tensor([[3.0, 4.0], [0.0, 1.0], [9.0, 9.0]])
-    >>> outcome = clipped_mean(updates, torch.tensor([True, True, False]), torch.tensor(2.5))
-    >>> outcome.update.tolist(), outcome.weights.tolist()
+    >>> result = clipped_mean(updates, torch.tensor([True, True, False]), torch.tensor(2.5))
+    >>> result.update.tolist(), result.weights.tolist()
     ([0.75, 1.5], [0.25, 0.5, 0.0])
     """
     weights = accepted * clipping(column_blocks.squared_lengths(updates).sqrt(), limit)
@@ -75,10 +106,12 @@ def clipped_mean(
 
 @dataclass(frozen=True)
 class Mixture:
-    """Rows mixed from the updates of a round, for a defense to judge in their place.
+    """Rows mixed from the updates of a round, which a defense gets instead of the updates.
 
-    ``mixing`` [m, n] float64: the mixed updates are mixing · Δ, [m, d].
-    ``row_of`` [n] int64: the mixed row that stands for client i; its verdict is the client's.
+    Attributes:
+        mixing: The coefficients [m, n], float64; the mixed rows are mixing · Δ, [m, d].
+        row_of: For each client i the mixed row that represents it [n], int64; its verdict is the
+            client's.
     """
 
     mixing: Tensor

@@ -11,11 +11,21 @@ from skymask.defenses.aggregation import Mixture
 @requires(lambda size: size >= 1, "size must be at least 1")
 @judges
 def bucketing(updates: Tensor, generator: torch.Generator, *, size: int = 2) -> Mixture:
-    """Put the clients into buckets of ``size`` by chance and average within each.
+    """Put the clients into random buckets and average within each.
 
-    A random permutation π is cut into ⌈n / size⌉ runs of ``size`` clients, the last may be
-    shorter; row b is the mean of the updates in run b and stands for them all.  ``updates`` is
-    [n, d].  Raises ValueError for a ``size`` below 1.  Source: Karimireddy et al., ICLR 2022.
+    A random permutation is cut into ⌈n / size⌉ runs of ``size`` clients, of which the last may be
+    shorter; row b is the mean of the updates in run b and represents its clients.
+
+    Args:
+        updates: Finite updates [n, d], one row per client.
+        generator: Random numbers, on the CPU.
+        size: Clients per bucket.
+
+    Returns:
+        A mixture of ⌈n / size⌉ rows.
+
+    Source: Karimireddy et al., "Byzantine-Robust Learning on Heterogeneous Datasets via Bucketing",
+    ICLR 2022.
     """
     n = len(updates)
     order = torch.randperm(n, generator=generator)

@@ -10,24 +10,36 @@ from skymask.numerics.distances import squared_distances
 from skymask.numerics.order_statistics import midpoint_median
 
 COLUMNS = 1 << 16
-"""Coordinates that are averaged at a time, for the sake of memory."""
+"""Coordinates averaged at a time, to limit memory."""
 
 
 @requires(lambda n, f: n >= 4 * f + 3, "bulyan needs n ≥ 4 f + 3 clients")
 @judges
 def bulyan(updates: Tensor, assumed_malicious: int) -> Aggregation:
-    """Pick θ = n − 2f clients by repeated Krum, then average what is nearest to their median.
+    """Select clients by repeated Krum, then average the values nearest to their median.
 
-    1. θ times: of the n' clients left, pick the Δ_i with the least sum of squared distances to its
-       n' − f − 2 nearest others among them (to 1 where that is less), and remove it.
-    2. Per coordinate, the mean of the β = θ − 2f values of the picked that are nearest to their
-       median (the midpoint of the middle two when θ is even); of two equally near, the lower.
+    1. Select θ = n − 2f clients one after the other: of the n' clients left, the Δ_i with the least
+       sum of squared distances to its n' − f − 2 nearest others (to 1 where that is less).
+    2. Per coordinate, take the mean of the β = θ − 2f selected values that are nearest to their
+       median (the midpoint of the middle two if θ is even); of two equally near ones, the lower.
 
-    ``updates`` is [n, d].  Accepted are the θ picked; the ``scores`` are Krum's in the last pass
-    that saw the client.  Equal scores are told apart by the next neighbours, as in Multi-Krum.
-    The last pick rests on f − 1 neighbours, so that one of f equal attackers is picked then; step
-    2 is there to outvote it.  Raises ValueError unless n ≥ 4f + 3.
-    Source: El Mhamdi et al., ICML 2018.
+    Args:
+        updates: Finite updates [n, d], one row per client.
+        assumed_malicious: Assumed number f of malicious clients.
+
+    Returns:
+        The aggregation. The selected clients are accepted; ``scores`` are those of Krum in the last
+        pass with the client. There are no ``weights``. Ties are broken as in
+        :func:`~skymask.defenses.multi_krum.multi_krum`.
+
+    Raises:
+        RequirementError: If n < 4f + 3.
+
+    In the last pass f − 1 neighbours count, so one of f equal attackers is selected then; step 2 is
+    there to outvote it.
+
+    Source: El Mhamdi et al., "The Hidden Vulnerability of Distributed Learning in Byzantium", ICML
+    2018.
 
     >>> bulyan(torch.tensor([[0.0], [1.0], [2.0], [3.0], [4.0], [6.0], [99.0]]), 1).update
     tensor([3.])
@@ -41,10 +53,10 @@ def bulyan(updates: Tensor, assumed_malicious: int) -> Aggregation:
 
 
 def _mean_about_median(ordered: Tensor, kept: int) -> Tensor:
-    """Per column of sorted values [m, d], the mean of the ``kept`` that are nearest to the median.
+    """Average the ``kept`` values nearest to the median, per column of sorted values [m, d].
 
-    They lie side by side.  As long as the value that follows them is nearer than the first of
-    them, the run moves on by one.
+    They are adjacent. The run moves on by one as long as the value after it is nearer than its
+    first.
     """
     values, surplus = ordered.double(), len(ordered) - kept
     middle = midpoint_median(values)

@@ -13,15 +13,26 @@ from skymask.numerics import column_blocks
 def centered_clipping(
     updates: Tensor, state: dict[str, Tensor], *, tau: float = 10.0, steps: int = 1
 ) -> Aggregation:
-    """Move from the last aggregate v by the mean of the clipped differences to it.
+    r"""Move from the last aggregate by the mean of the clipped differences to it.
 
-        v ← v + (1/n) Σ_i (Δ_i − v) · min(1, τ / ‖Δ_i − v‖),   ``steps`` times
+    .. math::
 
-    v starts at the aggregate of the last round, which is the ``state`` (``centre`` [d], the dtype
-    of the updates), and at zero in the first round.  ``updates`` is [n, d]; τ is a length in the
-    space of the updates.  No verdict per client, and no weights, since the aggregate also depends
-    on v.  Raises ValueError unless τ > 0 and steps ≥ 1.
-    Source: Karimireddy, He & Jaggi, ICML 2021 (there on the clients' momentum, here on updates).
+        v \leftarrow v + \frac{1}{n} \sum_i (\Delta_i - v)
+        \min\left(1, \frac{\tau}{\lVert\Delta_i - v\rVert}\right)
+
+    v starts at the aggregate of the last round, and at zero in the first round.
+
+    Args:
+        updates: Finite updates [n, d], one row per client.
+        state: State of the last round, empty at first: ``centre`` [d], the dtype of the updates.
+        tau: Largest length τ of a difference, in units of the updates.
+        steps: Number of steps.
+
+    Returns:
+        The aggregation, without verdicts, and without weights since the update also depends on v.
+
+    Source: Karimireddy, He & Jaggi, "Learning from History for Byzantine Robust Optimization", ICML
+    2021 (there on the clients' momentum, here on updates).
 
     >>> import torch
     >>> far = torch.tensor([[0.0, 2.0], [30.0, 40.0]])

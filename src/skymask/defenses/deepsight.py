@@ -1,4 +1,4 @@
-"""DeepSight: cluster the clients by what their output layers and predictions say."""
+"""DeepSight."""
 
 import torch
 from torch import Tensor
@@ -11,10 +11,10 @@ from skymask.numerics.distances import cosine_distances
 from skymask.numerics.hdbscan import density_clusters
 from skymask.numerics.order_statistics import midpoint_median
 
-# inputs put through the models at a time
+# inputs per forward pass
 BATCH = 500
 
-# the logarithm of a ratio of two predictions is held within ± this: e^100 can still be squared
+# logarithms of ratios of predictions are clamped to ± this: e^100 can still be squared
 LOG_RATIO = 100.0
 
 
@@ -34,34 +34,53 @@ def deepsight(
     tau: float = 0.3333333333333333,
     smallest: int = 3,
 ) -> Aggregation:
-    """Drop clusters of clients in which many have trained on few classes; clip and average.
+    r"""Cluster clients by output layer and predictions; drop clusters trained on few classes.
 
-    With b [C] and W [C, H] the bias and the weights of the output layer, Δb_i, ΔW_i their updates,
-    and p(w, x) the softmax of the model's outputs:
+    With b [C] and W [C, H] the bias and the weights of the output layer, Δb_i and ΔW_i their
+    updates, and p(w, x) the softmax of the model's outputs:
 
-    1. Update energies of class c: E_ic = |Δb_ic| + Σ_h |ΔW_ich|, normalised U_ic = E_ic² / Σ_k
-       E_ik² (NEUPs; all 0 if the layer did not move).
-    2. Threshold exceedings TE_i: how many c have U_ic > max(0.01, 1/C) · max_k U_ik.  A client is
-       suspicious if TE_i ≤ median(TE) / 2.
-    3. Division differences, for each of ``seeds`` sets of ``inputs`` uniform on [0, 1]: the mean
-       over x of p(w + Δ_i, x)_c / p(w, x)_c (DDifs).
-    4. HDBSCAN of the NEUPs, of the DDifs of each seed, and of 1 − cos(Δb_i, Δb_j).  The distance
-       of two clients is the mean over the three kinds (for the DDifs, first over the seeds) of 1
-       where they are in different clusters, else 0; HDBSCAN of that.
+    1. Normalised update energies (NEUPs) of class c, 0 if the layer did not move:
+
+       .. math::
+
+           E_{ic} = \lvert\Delta b_{ic}\rvert + \sum_h \lvert\Delta W_{ich}\rvert, \quad
+           U_{ic} = E_{ic}^2 / \sum_k E_{ik}^2
+
+    2. Threshold exceedings TE_i: the number of classes with U_ic > max(0.01, 1/C) · max_k U_ik. A
+       client is suspicious if TE_i ≤ median(TE) / 2.
+    3. Division differences (DDifs), for each of ``seeds`` sets of ``inputs`` uniform on [0, 1]: the
+       mean over x of p(w + Δ_i, x)_c / p(w, x)_c.
+    4. HDBSCAN of the NEUPs, of the DDifs of each seed, and of 1 − cos(Δb_i, Δb_j). The distance of
+       two clients is the mean over the three kinds (for the DDifs, first over the seeds) of 1 where
+       they are in different clusters, else 0; HDBSCAN of that.
     5. A cluster is accepted if its share of suspicious clients is less than ``tau``.
-    6. With S the median of ‖Δ_i‖ over all n clients, the update is the mean over the accepted of
-       Δ_i · min(1, S / ‖Δ_i‖).
+    6. The update is the mean over the accepted of Δ_i · min(1, S / ‖Δ_i‖), with S the median of
+       ‖Δ_i‖ over all n clients.
 
-    The paper takes 20,000 inputs; all clients see the same ones, so far fewer show how they
-    differ, and the default of 50 is cheap.  It does not say how HDBSCAN is set: here clusters have
-    at least ``smallest`` clients, min samples is 1 as in FLAME, all clients together are no
-    cluster, and each client that HDBSCAN calls noise is a cluster of its own.  An attack that is
-    not about a few classes is limited by the clipping alone.
+    Args:
+        updates: Finite updates [n, d], one row per client.
+        global_parameters: Global model w [d].
+        model: The model as a function of flat parameters; its last two tensors must be W and b.
+        generator: Random numbers, on the CPU.
+        seeds: Number of sets of random inputs.
+        inputs: Inputs per set; all clients see the same ones, so 50 suffice where the paper takes
+            20,000.
+        tau: Smallest share of suspicious clients that rejects a cluster, in (0, 1].
+        smallest: Least number of clients in a cluster.
 
-    ``updates`` is [n, d], ``global_parameters`` w [d]; the last two tensors of ``model`` must be W
-    and b.  The ``scores`` are TE.  Logarithms of ratios are held within ±100, where outputs are not
-    finite at 100.  Raises ValueError for another kind of model and for parameters out of range.
-    Source: Rieger et al., NDSS 2022.
+    Returns:
+        The aggregation; ``scores`` are TE.
+
+    Raises:
+        ValueError: If the last two tensors of ``model`` are not those of an output layer.
+
+    The paper does not say how HDBSCAN is set: here min samples is 1 as in FLAME, all clients
+    together are no cluster, and each client that HDBSCAN calls noise is a cluster of its own.
+    Logarithms of ratios are clamped to ±100. An attack that does not concern few classes is limited
+    only by the clipping.
+
+    Source: Rieger et al., "DeepSight: Mitigating Backdoor Attacks in Federated Learning Through
+    Deep Model Inspection", NDSS 2022.
     """
     weight, bias = _output_layer(updates, model)
     neups = normalised_energies(weight, bias)
@@ -81,7 +100,7 @@ def deepsight(
 
 
 def _output_layer(updates: Tensor, model: FunctionalModel) -> tuple[Tensor, Tensor]:
-    """The updates of the output layer's weights [n, C, H] and bias [n, C], float64."""
+    """Return the updates of the output layer's weights [n, C, H] and bias [n, C], float64."""
     layout = model.layout
     shapes = layout.shapes[-2:]
     if [len(shape) for shape in shapes] != [2, 1] or shapes[0][0] != shapes[1][0]:
@@ -95,16 +114,24 @@ def _output_layer(updates: Tensor, model: FunctionalModel) -> tuple[Tensor, Tens
 
 
 def normalised_energies(weight: Tensor, bias: Tensor) -> Tensor:
-    """U [n, C] of the updates of the output layer's weights [n, C, H] and bias [n, C]."""
+    """Return the normalised update energies U.
+
+    Args:
+        weight: Updates of the output layer's weights [n, C, H], float64.
+        bias: Updates of its bias [n, C], float64.
+
+    Returns:
+        U [n, C], float64.
+    """
     energies = bias.abs() + weight.abs().sum(dim=2)
-    # over the largest first, so that no square is lost to the range of numbers
+    # divided by the largest first, so that no square overflows or underflows
     energies = energies / energies.amax(dim=1, keepdim=True).clamp_min(1e-300)
     squares = energies.square()
     return squares / squares.sum(dim=1, keepdim=True).clamp_min(1e-300)
 
 
 def threshold_exceedings(neups: Tensor) -> Tensor:
-    """TE [n], float64, of the ``neups`` [n, C]."""
+    """Return the threshold exceedings TE [n], float64, of the energies ``neups`` [n, C]."""
     threshold = max(0.01, 1 / neups.shape[1]) * neups.amax(dim=1, keepdim=True)
     return (neups > threshold).sum(dim=1).double()
 
@@ -116,12 +143,23 @@ def division_differences(
     inputs: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """DDifs [n, C], float64, of ``models`` [n, d] on ``inputs`` random samples."""
+    """Return the division differences of models on random inputs.
+
+    Args:
+        model: The model as a function of flat parameters.
+        global_parameters: Global model w [d].
+        models: The clients' models w + Δ_i [n, d].
+        inputs: Number of inputs, uniform on [0, 1].
+        generator: Random numbers, on the CPU.
+
+    Returns:
+        The mean ratios of predictions [n, C], float64.
+    """
     total = []
     with torch.no_grad():
         for start in range(0, inputs, BATCH):
             size = min(BATCH, inputs - start)
-            # drawn in float32 on the CPU, whatever the models are and wherever they live
+            # drawn in float32 on the CPU, for models of any dtype on any device
             features = torch.rand(size, *model.shape, generator=generator).to(models)
             before = _log_predictions(model, global_parameters, features)
             ratios = [_log_predictions(model, row, features) - before for row in models]
@@ -131,21 +169,27 @@ def division_differences(
 
 
 def _log_predictions(model: FunctionalModel, parameters: Tensor, features: Tensor) -> Tensor:
-    """Log p(w, x) [N, C], float64."""
+    """Return log p(w, x) [N, C], float64."""
     return model.logits(parameters, features).double().log_softmax(dim=1)
 
 
 def _groups(values: Tensor, smallest: int) -> Tensor:
-    """HDBSCAN's labels [n] of the rows of ``values`` [n, C]."""
-    # not by way of products, so that equal rows are at distance 0
+    """Return HDBSCAN's labels [n] of the rows of ``values`` [n, C]."""
+    # without products, so that equal rows are at distance 0
     distances = torch.cdist(values, values, compute_mode="donot_use_mm_for_euclid_dist")
     return density_clusters(distances, smallest)
 
 
 def combined(differences: list[Tensor], energies: Tensor, cosines: Tensor) -> Tensor:
-    """The distances [n, n] of the clients, float64, from three kinds of labels [n].
+    """Return the distances of the clients from three kinds of cluster labels.
 
-    ``differences`` are the labels by the division differences of each seed.
+    Args:
+        differences: Labels [n] by the division differences, one tensor per seed.
+        energies: Labels [n] by the update energies.
+        cosines: Labels [n] by the cosines of the bias updates.
+
+    Returns:
+        The distances [n, n], float64, in [0, 1].
 
     >>> one, two = torch.tensor([0, 0, 1]), torch.tensor([-1, -1, 0])
     >>> (6 * combined([one, two], one, one)).tolist()
@@ -156,6 +200,6 @@ def combined(differences: list[Tensor], energies: Tensor, cosines: Tensor) -> Te
 
 
 def _apart(labels: Tensor) -> Tensor:
-    """1 where two clients bear different ``labels`` [n] or are noise, else 0; float64 [n, n]."""
+    """Return 1.0 where two clients have different ``labels`` [n] or are noise, else 0.0, [n, n]."""
     apart = (labels[:, None] != labels) | (labels < 0)
     return apart.fill_diagonal_(False).double()

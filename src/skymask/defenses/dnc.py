@@ -1,4 +1,4 @@
-"""Divide and Conquer (DnC)."""
+"""Divide and conquer (DnC)."""
 
 import torch
 from torch import Tensor
@@ -24,15 +24,28 @@ def dnc(
 ) -> Aggregation:
     """Drop the updates that stand out along the top singular vector, on random coordinates.
 
-    r = ``iterations`` times: take b = ``subsample`` random coordinates (all if d is less), centre
-    the updates there, and drop the c·f (rounded, c = ``removed``) clients with the largest squared
-    projection on the top right singular vector.  The clients that are never dropped are accepted;
-    the update is their mean, zero if there are none.
+    ``iterations`` times, take ``subsample`` random coordinates (all if d is less), centre the
+    updates there, and drop the c·f (rounded) clients with the largest squared projection on the top
+    right singular vector. Clients that are never dropped are accepted.
 
-    ``updates`` is [n, d].  The ``scores`` count how often a client was dropped.  Updates that are
-    all equal stand out nowhere and are kept; which of several equal projections counts as larger
-    is left to rounding.  Raises ValueError where c·f leaves nobody, and for parameters out
-    of range.  Source: Shejwalkar & Houmansadr, NDSS 2021.
+    Args:
+        updates: Finite updates [n, d], one row per client.
+        assumed_malicious: Assumed number f of malicious clients.
+        generator: Random numbers, on the CPU.
+        iterations: Number of iterations r.
+        subsample: Number of coordinates b in an iteration.
+        removed: Factor c.
+
+    Returns:
+        The aggregation; ``scores`` count how often a client was dropped. The update is the mean of
+        the accepted, zero if there are none. Updates that are all equal are kept; which of several
+        equal projections counts as larger is left to rounding.
+
+    Raises:
+        RequirementError: If n ≤ c·f, or a parameter is out of range.
+
+    Source: Shejwalkar & Houmansadr, "Manipulating the Byzantine: Optimizing Model Poisoning Attacks
+    and Defenses for Federated Learning", NDSS 2021.
     """
     n, d = updates.shape
     scores = torch.zeros(n, dtype=torch.float64, device=updates.device)

@@ -16,11 +16,23 @@ def fedavg(
     *,
     weighting: Literal["uniform", "samples"] = "uniform",
 ) -> Aggregation:
-    """The mean of the updates: Σ_i Δ_i / n, or Σ_i s_i Δ_i / Σ_i s_i with ``weighting="samples"``.
+    """Average the updates.
 
-    ``updates`` is [n, d], ``samples`` the clients' sample counts s [n].  Everybody is accepted.
-    Raises ValueError when sample counts are wanted and none, or none above zero, are given.
-    Source: McMahan et al., AISTATS 2017.
+    The update is Σ_i Δ_i / n, or Σ_i s_i Δ_i / Σ_i s_i with ``weighting="samples"``.
+
+    Args:
+        updates: Finite updates [n, d], one row per client.
+        samples: Sample counts s of the clients [n]; needed with ``weighting="samples"``.
+        weighting: ``"uniform"`` or ``"samples"``.
+
+    Returns:
+        The aggregation; all clients are accepted.
+
+    Raises:
+        ValueError: If sample counts are needed and there are none above zero.
+
+    Source: McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized
+    Data", AISTATS 2017.
 
     >>> fedavg(torch.tensor([[1.0], [4.0]]), torch.tensor([2, 1]), weighting="samples").update
     tensor([2.])

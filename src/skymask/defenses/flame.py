@@ -1,4 +1,4 @@
-"""FLAME: cluster by cosine, clip to the median norm, add noise."""
+"""FLAME."""
 
 import math
 
@@ -23,19 +23,30 @@ def flame(
     epsilon: float = 3000.0,
     delta: float = 0.01,
 ) -> Aggregation:
-    """Keep the cluster of more than half of the clients, clip it, average it, add noise.
+    r"""Keep the cluster of more than half of the clients, clip it, average it, add noise.
 
-    1. HDBSCAN on 1 − cos(Δ_i, Δ_j), clusters of at least ⌊n/2⌋ + 1 clients, min samples 1, a
-       single cluster allowed: there is room for one cluster, and it is accepted.  It holds the
-       clients that hang together at the least distance at which so many do.
-    2. S = median of ‖Δ_i‖ over all n clients (the midpoint of the middle two when n is even); the
-       accepted are clipped, Δ_i · min(1, S/‖Δ_i‖).
-    3. The update is their mean plus N(0, (λS)²) per coordinate, λ = √(2 ln(1.25/δ)) / ε.
+    1. HDBSCAN on 1 − cos(Δ_i, Δ_j), clusters of at least ⌊n/2⌋ + 1 clients, min samples 1, a single
+       cluster allowed. There is room for one cluster, and it is accepted: the clients that are
+       connected at the least distance at which so many are.
+    2. With S the median of ‖Δ_i‖ over all n clients (the midpoint of the middle two if n is even),
+       the accepted updates are clipped to Δ_i · min(1, S/‖Δ_i‖) and averaged.
+    3. Each coordinate gets noise from N(0, (λS)²) with
 
-    ``updates`` is [n, d].  The ``weights`` are those of the mean; the noise comes on top.  The
-    code released with SkyMask gives the variance (λS)² to a function that expects a standard
-    deviation; here λS is the standard deviation.  Raises ValueError unless ε > 0 and 0 < δ < 1.
-    Source: Nguyen et al., USENIX Security 2022.
+       .. math:: \lambda = \sqrt{2 \ln(1.25/\delta)} / \epsilon
+
+    Args:
+        updates: Finite updates [n, d], one row per client.
+        generator: Random numbers, on the CPU.
+        epsilon: Privacy parameter ε.
+        delta: Privacy parameter δ, in (0, 1).
+
+    Returns:
+        The aggregation; the ``weights`` are those of the mean without the noise.
+
+    The code released with SkyMask passes the variance (λS)² to a function that expects a standard
+    deviation; here λS is the standard deviation.
+
+    Source: Nguyen et al., "FLAME: Taming Backdoors in Federated Learning", USENIX Security 2022.
     """
     most = len(updates) // 2 + 1
     accepted = density_clusters(cosine_distances(updates), most, allow_single=True) == 0

@@ -11,12 +11,23 @@ from skymask.numerics.distances import cosine_similarities
 
 @judges
 def fltrust(updates: Tensor, server_update: Tensor) -> Aggregation:
-    """Weigh each update by its trust score and scale it to the server's own update.
+    r"""Weight each update by its cosine with the server's update and scale it to that length.
 
-    With c_i = ReLU(cos(Δ_i, Δ_0)):   Σ_i c_i (‖Δ_0‖ / ‖Δ_i‖) Δ_i / Σ_i c_i
+    .. math::
 
-    ``updates`` is [n, d], ``server_update`` Δ_0 is [d].  The ``scores`` are c; a client is
-    accepted where c_i > 0; if nobody is, the update is zero.  Source: Cao et al., NDSS 2021.
+        \frac{\sum_i c_i \frac{\lVert\Delta_0\rVert}{\lVert\Delta_i\rVert} \Delta_i}{\sum_i c_i},
+        \quad c_i = \max(0, \cos(\Delta_i, \Delta_0))
+
+    Args:
+        updates: Finite updates [n, d], one row per client.
+        server_update: The server's own update Δ_0 [d].
+
+    Returns:
+        The aggregation; ``scores`` are c, and a client is accepted if c_i > 0. The update is zero
+        if no client is accepted.
+
+    Source: Cao et al., "FLTrust: Byzantine-robust Federated Learning via Trust Bootstrapping", NDSS
+    2021.
     """
     scores = cosine_similarities(updates, server_update).clamp_min(0)
     lengths = column_blocks.squared_lengths(updates).sqrt()

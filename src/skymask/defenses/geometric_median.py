@@ -1,4 +1,4 @@
-"""The geometric median."""
+"""Geometric median."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from skymask.numerics import column_blocks
 from skymask.numerics.parallel import across
 
 SAME = 1e-10
-"""Points nearer than this, beside their own length, are one point."""
+"""Points nearer than this, relative to their lengths, are one point."""
 
 
 @requires(lambda tolerance: tolerance > 0, "tolerance must be positive")
@@ -18,18 +18,31 @@ SAME = 1e-10
 def geometric_median(
     updates: Tensor, *, tolerance: float = 1e-6, max_steps: int = 1000
 ) -> Aggregation:
-    """The point argmin_z Σ_i ‖z − Δ_i‖, by Weiszfeld's iteration.
+    r"""Find the point with the least sum of distances to the updates, by Weiszfeld's iteration.
 
-    z ← Σ_i Δ_i / ‖z − Δ_i‖ / Σ_i 1 / ‖z − Δ_i‖, with the step of Vardi and Zhang where z meets a
-    Δ_i.  It starts from the Δ_i with the least sum of distances and ends once the mean of the unit
-    vectors from z to the Δ_i is no longer than ``tolerance``, which is a step of that length beside
-    the harmonic mean of the distances, or after ``max_steps`` steps.  An update that is a minimum
-    itself is taken at once; of several (two clients, or an even number on a line) the mean.
+    .. math::
 
-    ``updates`` is [n, d].  There is no verdict per client; the ``weights`` are those of the convex
-    combination that z is.  Nothing is smoothed: where the authors' code bounds ‖z − Δ_i‖ from
-    below, this one tells by the first-order condition.  Raises ValueError for a ``tolerance`` or
-    ``max_steps`` out of range.  Source: Pillutla et al., IEEE TSP 2022; Vardi & Zhang, PNAS 2000.
+        \arg\min_z \sum_i \lVert z - \Delta_i\rVert, \quad
+        z \leftarrow \frac{\sum_i \Delta_i / \lVert z - \Delta_i\rVert}
+        {\sum_i 1 / \lVert z - \Delta_i\rVert}
+
+    with the step of Vardi and Zhang where z meets a Δ_i. It starts at the Δ_i with the least sum of
+    distances. It ends when the mean of the unit vectors from z to the Δ_i is no longer than
+    ``tolerance`` (which compares the length of a step with the harmonic mean of the distances), or
+    after ``max_steps`` steps. An update that is a minimum itself is the result; if there are
+    several (two clients, or an even number on a line), their mean. Nothing is smoothed: where the
+    authors' code bounds ‖z − Δ_i‖ from below, this one tests the first-order condition.
+
+    Args:
+        updates: Finite updates [n, d], one row per client.
+        tolerance: Length of the mean unit vector at which the iteration ends.
+        max_steps: Largest number of steps.
+
+    Returns:
+        The aggregation, without verdicts; z is a convex combination with these ``weights``.
+
+    Source: Pillutla, Kakade & Harchaoui, "Robust Aggregation for Federated Learning", IEEE TSP
+    2022; Vardi & Zhang, "The multivariate L1-median and associated data depth", PNAS 2000.
 
     >>> geometric_median(torch.tensor([[0.0], [1.0], [90.0]])).update
     tensor([1.])
@@ -50,17 +63,17 @@ def geometric_median(
 
 
 def _coordinates(rows: Tensor) -> Tensor:
-    """Points [n, min(n, d)] with the mutual distances of ``rows`` [n, d].
+    """Return points [n, min(n, d)] with the mutual distances of ``rows`` [n, d].
 
-    By orthogonal transformations, of blocks of columns and then of what they leave, and no Gram
-    matrix, which would lose half of the digits.
+    They come from QR decompositions of blocks of columns and then of the stacked triangles. A Gram
+    matrix would lose half of the digits.
     """
     shortest = rows[column_blocks.squared_lengths(rows).argmin()].double()
 
     def triangle(block: slice) -> Tensor:
         offsets = rows[:, block].double() - shortest[block]
-        found: Tensor = torch.linalg.qr(offsets.T, mode="r").R
-        return found
+        factor: Tensor = torch.linalg.qr(offsets.T, mode="r").R
+        return factor
 
     parts = column_blocks.cuts(rows.shape[1], column_blocks.columns_of(rows.device))
     triangles = across(triangle, parts, rows.device)
@@ -71,7 +84,7 @@ def _coordinates(rows: Tensor) -> Tensor:
 
 
 def _weiszfeld(points: Tensor, weights: Tensor, slack: float, steps: int) -> Tensor:
-    """The weights [n] of z, from those it starts with to a pull of at most ``slack``."""
+    """Iterate the weights [n] of z until the pull is at most ``slack``."""
     lengths = points.norm(dim=1)
     for _ in range(steps):
         place = weights @ points
@@ -82,7 +95,7 @@ def _weiszfeld(points: Tensor, weights: Tensor, slack: float, steps: int) -> Ten
         pull, met = float((inverse @ offsets).norm()), int(here.sum())
         if pull <= met + slack:
             break
-        # points that z has met hold it back with a force of at most their number
+        # points at z pull it back with a force of at most their number
         stay = met / pull
         weights = (1 - stay) * inverse / inverse.sum() + stay * here / max(met, 1)
     return weights

@@ -11,12 +11,23 @@ from skymask.numerics.distances import neighbour_sums, squared_distances
 @requires(lambda n, f: n >= f + 3, "krum needs n ≥ f + 3 clients")
 @judges
 def krum(updates: Tensor, assumed_malicious: int) -> Aggregation:
-    """Keep the Δ_i with the least sum of squared distances to its n − f − 2 nearest others.
+    """Keep the update with the least sum of squared distances to its nearest others.
 
-    ``updates`` is [n, d].  The ``scores`` are those sums; the one kept client is accepted.  Of
-    equal scores the one whose next neighbours are nearer counts as less; what is equal even so is
-    left to rounding.  Raises ValueError unless n ≥ f + 3.
-    Source: Blanchard et al., NeurIPS 2017.
+    The n − f − 2 nearest others count.
+
+    Args:
+        updates: Finite updates [n, d], one row per client.
+        assumed_malicious: Assumed number f of malicious clients.
+
+    Returns:
+        The aggregation; one client is accepted, and ``scores`` are the sums. Of equal scores the
+        one with nearer next neighbours is less; what is equal even so is left to rounding.
+
+    Raises:
+        RequirementError: If n < f + 3.
+
+    Source: Blanchard et al., "Machine Learning with Adversaries: Byzantine Tolerant Gradient
+    Descent", NeurIPS 2017.
 
     >>> import torch
     >>> krum(torch.tensor([[0.0], [1.0], [1.5], [9.0]]), 1).scores.tolist()

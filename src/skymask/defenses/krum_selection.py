@@ -1,15 +1,23 @@
-"""Selection of updates by Krum scores."""
+"""Selection of clients by Krum scores."""
 
 import torch
 from torch import Tensor
 
 
 def least_scores(scores: Tensor, ordered: Tensor, count: int) -> Tensor:
-    """Flags [n] of the ``count`` least ``scores`` [n], 1 ≤ count ≤ n.
+    """Select the clients with the least scores.
 
-    Of equal scores that with the lesser row of ``ordered`` [n, m], compared entry by entry, is the
-    lesser.  Krum needs it: two clients that are each other's nearest have one score when only one
+    Of equal scores, the one with the lesser row of ``ordered``, compared entry by entry, is less.
+    Krum needs this: two clients that are each other's nearest have the same score if only one
     neighbour counts, and their order must not decide.
+
+    Args:
+        scores: Scores [n].
+        ordered: Sorted distances of each client [n, m].
+        count: Number of clients to select, from 1 to n.
+
+    Returns:
+        Flags of the selected clients [n], bool.
 
     >>> rows = torch.tensor([[1.0, 3.0], [1.0, 2.0], [9.0, 9.0]])
     >>> least_scores(torch.tensor([1.0, 1.0, 9.0]), rows, 1)
@@ -26,12 +34,19 @@ def least_scores(scores: Tensor, ordered: Tensor, count: int) -> Tensor:
 
 
 def repeated_krum(distances: Tensor, assumed_malicious: int, picks: int) -> tuple[Tensor, Tensor]:
-    """Pick by Krum, remove, rescore those left, ``picks`` times.
+    """Select by Krum, remove, and compute the scores of the others again, ``picks`` times.
 
-    ``distances`` [n, n] are the squared ones.  Of the n' left, the one with the least sum over its
-    n' − f − 2 nearest others is picked (over one where that is less; a tie is told apart by the
-    next neighbours).  Returns the flags of the picked [n] and the score of each in the last pass
-    that saw it [n].  The distances are sorted once.
+    Of the n' clients left, the one with the least sum over its n' − f − 2 nearest others is
+    selected (over one where that is less; ties are broken by the next neighbours). The distances
+    are sorted once.
+
+    Args:
+        distances: Squared distances of the clients [n, n].
+        assumed_malicious: Assumed number f of malicious clients.
+        picks: Number of clients to select.
+
+    Returns:
+        Flags of the selected clients [n], bool, and the score of each in its last pass [n].
 
     >>> from skymask.numerics.distances import squared_distances
     >>> line = torch.tensor([[0.0], [1.0], [2.5], [9.0]])
@@ -53,7 +68,7 @@ def repeated_krum(distances: Tensor, assumed_malicious: int, picks: int) -> tupl
 
 
 def _without(values: Tensor, others: Tensor, client: Tensor) -> tuple[Tensor, Tensor]:
-    """Two matrices less the entry of each row where ``others`` is ``client``."""
+    """Remove from two matrices the entry of each row where ``others`` is ``client``."""
     kept = others != client
     shape = (len(others), max(others.shape[1] - 1, 0))
     return values[kept].reshape(shape), others[kept].reshape(shape)

@@ -1,4 +1,4 @@
-"""The coordinate-wise median."""
+"""Coordinate-wise median."""
 
 from torch import Tensor
 
@@ -9,10 +9,18 @@ from skymask.numerics.order_statistics import middle_mean
 
 @judges
 def median(updates: Tensor) -> Aggregation:
-    """Per coordinate, the middle value; the midpoint of the middle two when n is even.
+    """Take the median of each coordinate.
 
-    ``updates`` is [n, d].  There is no verdict per client.  ``torch.median`` would take the lower
-    of the middle two.  Source: Yin et al., ICML 2018.
+    It is the midpoint of the middle two values if n is even; ``torch.median`` would take the lower.
+
+    Args:
+        updates: Finite updates [n, d], one row per client.
+
+    Returns:
+        The aggregation, without verdicts.
+
+    Source: Yin et al., "Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates",
+    ICML 2018.
 
     >>> import torch
     >>> median(torch.tensor([[1.0], [90.0], [2.0], [5.0]])).update

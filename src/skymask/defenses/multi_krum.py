@@ -22,18 +22,29 @@ def multi_krum(
     m: int | None = None,
     iterative: bool = False,
 ) -> Aggregation:
-    """The mean of the ``m`` updates with the least Krum scores; m = n − f unless given.
+    """Average the updates with the least Krum scores.
 
-    Krum's score of Δ_i is the sum of squared distances to its n − f − 2 nearest others, one pass
-    for all.  ``iterative`` picks the best, removes it and rescores those left, n' of them, by
-    their n' − f − 2 nearest others, until 2 f + 2 remain; the mean is that of the n − 2 f − 2
-    picked.  ``updates`` is [n, d].  The ``scores`` are Krum's, with ``iterative`` those of the
-    last pass that saw the client.  Of equal scores the one whose next neighbours are nearer
-    counts as less; what is equal even so is left to rounding.
+    Krum's score of Δ_i is the sum of squared distances to its n − f − 2 nearest others. Other code
+    counts a client among its own neighbours, or one neighbour more.
 
-    Other code counts a client among its own neighbours, or one neighbour more.  Raises ValueError
-    unless n ≥ f + 3 (n ≥ 2 f + 3 if iterative) and 1 ≤ m ≤ n, and for m with ``iterative``.
-    Source: Blanchard et al., NeurIPS 2017.
+    Args:
+        updates: Finite updates [n, d], one row per client.
+        assumed_malicious: Assumed number f of malicious clients.
+        m: Number of updates to average; n − f if ``None``. Not with ``iterative``.
+        iterative: Select the best client, remove it, and compute the scores of the n' others again,
+            by their n' − f − 2 nearest others, until 2f + 2 clients remain; average the n − 2f − 2
+            selected ones.
+
+    Returns:
+        The aggregation; ``scores`` are Krum's, with ``iterative`` those of a client's last pass. Of
+        equal scores the one with nearer next neighbours is less; what is equal even so is left to
+        rounding.
+
+    Raises:
+        RequirementError: If n < f + 3 (n < 2f + 3 with ``iterative``), or m is out of range.
+
+    Source: Blanchard et al., "Machine Learning with Adversaries: Byzantine Tolerant Gradient
+    Descent", NeurIPS 2017.
 
     >>> import torch
     >>> multi_krum(torch.tensor([[0.0], [1.0], [2.0], [9.0], [3.0]]), 1, m=3).update

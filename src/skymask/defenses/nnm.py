@@ -1,4 +1,4 @@
-"""Nearest-neighbour mixing."""
+"""Nearest-neighbour mixing (NNM)."""
 
 import torch
 from torch import Tensor
@@ -11,11 +11,21 @@ from skymask.numerics.distances import squared_distances
 @requires(lambda n, f: n > f, "nnm needs n > f clients")
 @judges
 def nnm(updates: Tensor, assumed_malicious: int) -> Mixture:
-    """Replace each Δ_i by the mean of its n − f nearest updates, itself among them.
+    """Replace each update by the mean of its n − f nearest updates, itself included.
 
-    ``updates`` is [n, d]; the mixture has n rows, row i for client i.  Which of several equally
-    near updates counts is left to rounding.  Raises ValueError unless n > f.
-    Source: Allouah et al., AISTATS 2023.
+    Args:
+        updates: Finite updates [n, d], one row per client.
+        assumed_malicious: Assumed number f of malicious clients.
+
+    Returns:
+        A mixture of n rows, row i for client i. Which of several equally near updates counts is
+        left to rounding.
+
+    Raises:
+        RequirementError: If n ≤ f.
+
+    Source: Allouah et al., "Fixing by Mixing: A Recipe for Optimal Byzantine ML under
+    Heterogeneity", AISTATS 2023.
 
     >>> nnm(torch.tensor([[0.0], [1.0], [5.0]]), 1).mixing.tolist()
     [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.5, 0.5]]

@@ -1,4 +1,4 @@
-"""Clipping by length."""
+"""Norm clipping."""
 
 import torch
 from torch import Tensor
@@ -12,12 +12,20 @@ from skymask.numerics.order_statistics import midpoint_median
 @requires(lambda radius: radius is None or radius > 0, "radius must be positive")
 @judges
 def norm_clip(updates: Tensor, *, radius: float | None = None) -> Mixture:
-    """Shorten each update to the length ``radius``: min(1, radius / ‖Δ_i‖) Δ_i.
+    """Shorten each update to a largest length.
 
-    Without a ``radius`` it is the median length of the round, the midpoint of the middle two when
-    n is even.  ``updates`` is [n, d]; the mixture has n rows, row i for client i.  Raises
-    ValueError for a ``radius`` of zero or less.  Source: static and median clipping as in
-    Sun et al., arXiv 1911.07963, 2019.
+    Row i of the mixture is min(1, radius / ‖Δ_i‖) Δ_i.
+
+    Args:
+        updates: Finite updates [n, d], one row per client.
+        radius: Largest length, in units of the updates. If ``None`` it is the median length of the
+            round, the midpoint of the middle two if n is even.
+
+    Returns:
+        A mixture of n rows, row i for client i.
+
+    Source: static and median clipping as in Sun et al., "Can You Really Backdoor Federated
+    Learning?", arXiv 1911.07963, 2019.
 
     >>> norm_clip(torch.tensor([[2.0], [-8.0]]), radius=4.0).mixing.tolist()
     [[1.0, 0.0], [0.0, 0.5]]

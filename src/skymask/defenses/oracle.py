@@ -1,4 +1,4 @@
-"""The upper bound of every table."""
+"""Upper bound of every table: the mean of the benign clients."""
 
 from torch import Tensor
 
@@ -8,8 +8,13 @@ from skymask.defenses.aggregation import Aggregation, mean_of
 
 @judges
 def oracle(updates: Tensor, malicious: Tensor) -> Aggregation:
-    """The mean of the benign updates, Σ_{i∈B} Δ_i / |B|: what a server that knows M would do.
+    """Average the benign updates, as a server that knows the attackers would.
 
-    ``updates`` is [n, d], ``malicious`` bool [n].
+    Args:
+        updates: Finite updates [n, d], one row per client.
+        malicious: Flags of the malicious clients [n], bool.
+
+    Returns:
+        The aggregation; the benign clients are accepted.
     """
     return mean_of(updates, ~malicious)

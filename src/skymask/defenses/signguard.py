@@ -22,20 +22,31 @@ def signguard(
 ) -> Aggregation:
     """Keep usual lengths and the largest cluster of signs, clip to the median length, average.
 
-    With M the median of the ‖Δ_i‖ (the midpoint of the middle two when n is even), a client is
+    With M the median of the ‖Δ_i‖ (the midpoint of the middle two if n is even), a client is
     accepted if
 
     1. ``lower`` · M ≤ ‖Δ_i‖ ≤ ``upper`` · M, and
-    2. it is in the largest cluster that MeanShift finds among the clients' shares of positive, zero
-       and negative coordinates, counted on a random ``share`` of them (at least one).  The
-       bandwidth is the mean distance to the ⌊n/2⌋-th nearest client, itself counted.  Of several
-       largest clusters none is the larger, and all are kept.
+    2. it is in the largest MeanShift cluster of the clients' shares of positive, zero and negative
+       coordinates. The bandwidth is the mean distance to the ⌊n/2⌋-th nearest client, itself
+       counted. If several clusters are the largest, all of them are kept.
 
     The update is the mean of min(1, M / ‖Δ_i‖) Δ_i over the accepted, zero if there are none.
-    ``updates`` is [n, d].  This is the paper's plain SignGuard; its variants add a similarity to
-    the signs.  The released code takes adjacent coordinates and divides each share by the largest
-    among the clients.  Raises ValueError for parameters out of range.
-    Source: Xu et al., ICDCS 2022.
+
+    Args:
+        updates: Finite updates [n, d], one row per client.
+        generator: Random numbers, on the CPU.
+        lower: Least length as a multiple of M.
+        upper: Largest length as a multiple of M.
+        share: Share of the coordinates, drawn at random, on which signs are counted; at least one.
+
+    Returns:
+        The aggregation.
+
+    This is the paper's plain SignGuard; its variants add a similarity to the signs. The released
+    code takes adjacent coordinates and divides each share by the largest among the clients.
+
+    Source: Xu et al., "Byzantine-robust Federated Learning through Collaborative Malicious Gradient
+    Filtering", ICDCS 2022.
     """
     lengths = column_blocks.squared_lengths(updates).sqrt()
     usual = midpoint_median(lengths)
@@ -47,7 +58,7 @@ def signguard(
 
 
 def _largest_cluster(signs: Tensor) -> Tensor:
-    """The rows [n] of ``signs`` [n, b] in the largest cluster by their shares of 1, 0 and −1."""
+    """Flag the rows [n] of ``signs`` [n, b] in the largest cluster by shares of 1, 0 and −1."""
     from sklearn.cluster import MeanShift, estimate_bandwidth
 
     shares = torch.stack([(signs == s).double().mean(dim=1) for s in (1, 0, -1)], dim=1)

@@ -1,4 +1,4 @@
-"""The coordinate-wise trimmed mean."""
+"""Coordinate-wise trimmed mean."""
 
 from torch import Tensor
 
@@ -10,10 +10,20 @@ from skymask.numerics.order_statistics import middle_mean
 @requires(lambda n, f: n > 2 * f, "trimmed_mean needs n > 2 f clients")
 @judges
 def trimmed_mean(updates: Tensor, assumed_malicious: int) -> Aggregation:
-    """Per coordinate, drop the b lowest and the b highest values and average the rest; b = f.
+    """Drop the f lowest and the f highest values of each coordinate and average the others.
 
-    ``updates`` is [n, d].  There is no verdict per client.  Raises ValueError unless n > 2 f.
-    Source: Yin et al., ICML 2018.
+    Args:
+        updates: Finite updates [n, d], one row per client.
+        assumed_malicious: Number f of values dropped at each end.
+
+    Returns:
+        The aggregation, without verdicts.
+
+    Raises:
+        RequirementError: If n ≤ 2f.
+
+    Source: Yin et al., "Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates",
+    ICML 2018.
 
     >>> import torch
     >>> trimmed_mean(torch.tensor([[1.0], [2.0], [6.0], [90.0]]), 1).update
