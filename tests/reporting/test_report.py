@@ -299,7 +299,7 @@ def test_boxes_of_the_graph_do_not_overlap_and_lie_inside(tmp_path):
 
 def test_every_table_and_figure_has_a_caption():
     rules = (ROOT / "workflow/rules/figures.smk").read_text("utf-8")
-    names = set(re.findall(r"^rule (\w+):", rules, re.MULTILINE))
+    names = set(re.findall(r'^    "(\w+)": ', rules, re.MULTILINE))
     assert "accuracy_curves" in names
     names |= {"runs", "mask_layers", *reporting_tables.LAYOUTS, *reporting_tables.COMPARISONS}
     found = {path.stem for path in (ROOT / "workflow" / "report").glob("*.rst")}

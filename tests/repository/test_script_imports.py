@@ -28,9 +28,7 @@ HEAVY = {
     "triton",
 }
 STUDY = {"jsonschema"}  # reads the study's file again
-FIGURE = {*STUDY, "matplotlib", "pandas"}
 NEEDED = {
-    "accuracy_curves": FIGURE,
     "aggregate": {"torch"},
     "attack": {"torch"},
     "collect": set(),
@@ -38,17 +36,23 @@ NEEDED = {
     "data": STUDY,
     "evaluate": {"torch"},
     "experiments": STUDY,
-    "heat_map": FIGURE,
+    "figure": STUDY,
     "initialise": {"torch"},
-    "mask_geometry": FIGURE,
-    "mask_layers": FIGURE,
-    "mask_scatter": FIGURE,
     "overview": STUDY,
     "partition": set(),
-    "rates": FIGURE,
     "span": {"torch"},
     "tables": {*STUDY, "pandas"},
     "train": {"torch"},
+}
+FIGURE = {*STUDY, "matplotlib", "pandas"}
+# the script imports the module of its figure
+FIGURES = {
+    "accuracy_curves": FIGURE,
+    "heat_map": FIGURE,
+    "mask_geometry": FIGURE,
+    "mask_layers": FIGURE,
+    "mask_scatter": FIGURE,
+    "rates": FIGURE,
     "triggered_samples": {*STUDY, "matplotlib", "torch"},
 }
 
@@ -78,14 +82,23 @@ def of_torch():
     return loaded("import torch")
 
 
+def check_loaded(code, needed, of_torch):
+    found = loaded(code) & HEAVY
+    allowed = needed | (of_torch & HEAVY if "torch" in needed else set())
+    # matplotlib's and pandas' own
+    allowed |= {"pyarrow.dataset", "scipy"} if "pandas" in needed else set()
+    assert found <= allowed
+    assert needed <= found, "remove what it does not need any more"
+
+
 @pytest.mark.parametrize("script", NEEDED)
 def test_a_script_loads_what_it_needs_and_no_more(script, of_torch):
-    found = loaded(imports_of(script)) & HEAVY
-    allowed = NEEDED[script] | (of_torch & HEAVY if "torch" in NEEDED[script] else set())
-    # matplotlib's and pandas' own
-    allowed |= {"pyarrow.dataset", "scipy"} if "pandas" in NEEDED[script] else set()
-    assert found <= allowed
-    assert NEEDED[script] <= found, "say in NEEDED that it needs less"
+    check_loaded(imports_of(script), NEEDED[script], of_torch)
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_a_figure_loads_what_it_needs_and_no_more(figure, of_torch):
+    check_loaded(f"import skymask.reporting.figures.{figure}", FIGURES[figure], of_torch)
 
 
 @pytest.mark.parametrize("stage", ["train", "attack", "initialise"])

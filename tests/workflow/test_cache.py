@@ -5,8 +5,9 @@ import shutil
 
 from .harness import Project
 
-TABLES = {"study_tables": 1, "accuracy_curves": 1, "overview": 1}
-MASKS = {"mask_scatter": 1, "mask_geometry": 1, "mask_layers": 1}
+# accuracy_curves, mask_scatter, mask_geometry, mask_layers
+FIGURES = {"figure": 4, "overview": 1}
+TABLES = {"study_tables": 1, **FIGURES}
 
 
 def test_a_finished_study_has_nothing_to_do(project):
@@ -26,14 +27,18 @@ def test_readme_comments_and_docstrings_rerun_nothing(project):
 
 def test_editing_a_plot_reruns_the_plots_alone(project):
     project.edit("src/skymask/reporting/figures/style.py", '"font.size": 8', '"font.size": 9')
-    assert project.planned() == {"accuracy_curves": 1, "overview": 1, **MASKS}
+    assert project.planned() == FIGURES
+    project.edit("src/skymask/reporting/figures/style.py", '"font.size": 9', '"font.size": 8')
+    project.edit("src/skymask/reporting/figures/mask_scatter.py", '"not run"', '"missing"')
+    assert project.planned() == {**FIGURES, "figure": 1}
 
 
 def test_editing_a_defense_reruns_the_runs_of_that_defense_alone(project):
     project.edit("src/skymask/defenses/krum.py", "assumed_malicious - 2", "assumed_malicious - 1")
     planned = project.planned()
     # two spans and the collector of the one krum run, and what shows its numbers
-    assert planned == {"span": 2, "collect": 1, **TABLES}  # no masks: they are SkyMask's
+    # of the figures of masks only that of the table: the others show SkyMask's runs alone
+    assert planned == {"span": 2, "collect": 1, **TABLES, "figure": 2}
     output = project.snakemake("-n").stdout
     assert not re.search(r"output: .*skymask.*spans", output)
 
@@ -45,12 +50,12 @@ def test_editing_an_attack_reruns_the_runs_of_that_attack(project):
     project.edit("src/skymask/attacks/min_max.py", "1 - tolerance", "1 - 2 * tolerance")
     assert project.planned() == {}
     project.edit("src/skymask/attacks/fang_trim.py", "4 * deviation", "5 * deviation")
-    assert project.planned() == {"span": 4, "collect": 2, **TABLES, **MASKS}
+    assert project.planned() == {"span": 4, "collect": 2, **TABLES}
 
 
 def test_editing_masks_reruns_skymask_alone(project):
     project.edit("src/skymask/masks/steps.py", "BLOCK = 4096", "BLOCK = 2048")
-    assert project.planned() == {"span": 2, "collect": 1, **TABLES, **MASKS}
+    assert project.planned() == {"span": 2, "collect": 1, **TABLES}
 
 
 def test_more_rounds_compute_the_new_rounds_alone_and_equal_a_fresh_run(project, tmp_path):
@@ -76,7 +81,8 @@ def test_tables_of_a_finished_study_train_nothing(project):
     tables = project.folder / "results" / "tables"
     old = (tables / "tiny" / "accuracy.md").read_text()
     shutil.rmtree(tables)
-    assert project.planned("tables") == {"study_tables": 1, "overview": 1}
+    # mask_layers is drawn from its table
+    assert project.planned("tables") == {**TABLES, "figure": 1}
     project.snakemake("tables")
     assert (tables / "tiny" / "accuracy.md").read_text() == old
     assert project.rows() == before
@@ -84,7 +90,7 @@ def test_tables_of_a_finished_study_train_nothing(project):
 
 def test_another_number_of_final_evaluations_remakes_tables_alone(project):
     project.set_study(final_evaluations=2)
-    assert project.planned() == {**TABLES, **MASKS}
+    assert project.planned() == TABLES
 
 
 def test_a_damaged_artifact_is_named_not_counted(project):

@@ -115,8 +115,7 @@ def test_more_rounds_at_grain_one_compute_the_new_rounds_alone(staged, tmp_path)
     planned = project.planned()
     # rounds 5 and 6 of two runs, and what collects and shows them
     stages = {"train": 4, "attack": 4, "aggregate": 4, "evaluate": 2}
-    shown = dict.fromkeys(["study_tables", "accuracy_curves", "overview"], 1)
-    shown |= dict.fromkeys(["mask_scatter", "mask_geometry", "mask_layers"], 1)
+    shown = {"study_tables": 1, "figure": 4, "overview": 1}
     assert planned == {**stages, "collect": 2, **shown}
 
 

@@ -1,8 +1,7 @@
-"""The one style of all figures: its colours, marks, panels, legends, and how they are saved.
+"""Common style of all figures: colours, marks, panels, legends, files.
 
-Colours of Okabe and Ito, which colour-blind readers tell apart, and a second mark (dashes, shapes,
-filling) for everything a colour says, so that figures are read in grey, too.  Sizes fit a page 7
-inches wide.
+The colours are those of Okabe and Ito, which colour-blind readers can tell apart.  What a colour
+shows is also shown by dashes, marks or filling, so that figures can be read in grey.
 """
 
 import textwrap
@@ -33,9 +32,9 @@ STYLE: Any = {
     "lines.linewidth": 1.2,
     "savefig.dpi": 200,
 }
-# the upper bound lies under the others, so that what reaches it stays visible; its mark, as wide
-# as the line, shows a single point
-BOUND: dict[str, Any] = {
+# the upper bound is drawn below the other lines, so that those that reach it stay visible; its
+# mark, as wide as the line, shows a single point
+UPPER_BOUND: dict[str, Any] = {
     "color": "0.8",
     "linewidth": 3.5,
     "marker": "o",
@@ -43,14 +42,15 @@ BOUND: dict[str, Any] = {
     "markeredgewidth": 0,
     "zorder": 1,
 }
-WIDTH, PANEL_HEIGHT, ACROSS = 7.0, 2.1, 4
-LETTER = 0.066  # inches: how wide a letter is, on average
+WIDTH, PANEL_HEIGHT = 7.0, 2.1  # inches
+ACROSS = 4  # panels per row
+LETTER = 0.066  # inches: average width of a letter
 
 Panels = dict[tuple[str, str], Axes]
 
 
 def folded(label: str, width: int = 20) -> str:
-    r"""A label that is too long for one line, cut before its brackets and at its spaces.
+    r"""Return a label in lines of at most ``width`` letters, broken before brackets and at spaces.
 
     >>> folded("dba(parts=3)"), folded("dba(parts=3)", 9)
     ('dba(parts=3)', 'dba\n(parts=3)')
@@ -62,39 +62,50 @@ def folded(label: str, width: int = 20) -> str:
 
 
 def line_styles(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """How the line of each label is drawn: a colour, a dash and a mark of its own.
+    """Return the keyword arguments of ``Axes.plot`` for the line of each label.
 
-    Of 36 lines no two share dash and mark.  The first seven marks are hollow, the next seven
-    filled.  ``oracle`` is ``BOUND`` and takes none of them.
+    No two of 36 lines share dashes and mark.  Marks of the first seven lines are hollow, those of
+    the next seven filled, and so on.  ``oracle`` is drawn as ``UPPER_BOUND`` and uses up no style.
     """
-    found: dict[str, dict[str, Any]] = {}
-    for label in labels:
-        i = len(found.keys() - {"oracle"})
-        again = i // len(OKABE_ITO)
-        found[label] = (
-            BOUND
-            if label == "oracle"
-            else {
-                "color": OKABE_ITO[i % len(OKABE_ITO)],
-                "linestyle": DASHES[i % len(DASHES)],
-                # a colour that comes again has another mark
-                "marker": MARKERS[(i + 4 * again) % len(MARKERS)],
-                "markersize": 4,
-                "markeredgewidth": 0.8,
-                "fillstyle": "full" if again % 2 else "none",
-            }
-        )
-    return found
+    labels = list(dict.fromkeys(labels))
+    styles: dict[str, dict[str, Any]] = {}
+    for i, label in enumerate(label for label in labels if label != "oracle"):
+        cycle, colour = divmod(i, len(OKABE_ITO))
+        styles[label] = {
+            "color": OKABE_ITO[colour],
+            "linestyle": DASHES[i % len(DASHES)],
+            # another mark each time a colour is used again
+            "marker": MARKERS[(i + 4 * cycle) % len(MARKERS)],
+            "markersize": 4,
+            "markeredgewidth": 0.8,
+            "fillstyle": "full" if cycle % 2 else "none",
+        }
+    return {label: styles.get(label, UPPER_BOUND) for label in labels}
 
 
-def marked(points: int, line: int, lines: int) -> tuple[int, int]:
-    """Which of a line's points get its mark, as (first, step): about six, each line's own.
+def marked_points(points: int, line: int, lines: int) -> tuple[int, int]:
+    """Return which points of a line get its mark, as (first, step): about six of them.
 
-    >>> marked(4, 1, 2), marked(60, 0, 2), marked(60, 1, 2)
+    Args:
+        points: number of points of the line.
+        line: index of the line; each starts elsewhere, so that marks do not overlap.
+        lines: number of lines.
+
+    >>> marked_points(4, 1, 2), marked_points(60, 0, 2), marked_points(60, 1, 2)
     ((0, 1), (0, 10), (5, 10))
     """
     step = max(1, points // 6)
     return line * step // lines, step
+
+
+def grid(
+    down: int, across: int, size: tuple[float, float], count: int
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of ``size`` inches with the first ``count`` panels of a grid."""
+    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
+    for unused in axes.flat[count:]:
+        unused.remove()
+    return figure, list(axes.flat[:count])
 
 
 def panels(
@@ -104,83 +115,82 @@ def panels(
     across: int = ACROSS,
     below: float = 0.25,
 ) -> tuple[Figure, Panels]:
-    """A grid of panels ``height`` inches high, by (row, column), titled by column.
+    """Return a figure with a panel per row and column, titled by column.
 
-    More than ``across`` columns are wrapped: the rest stands below, in all rows again.  ``below``
-    are the inches that the labels below the last row take.
+    Args:
+        columns: names of the columns.
+        rows: names of the rows.
+        height: height of a panel in inches.
+        across: most columns side by side; the others follow below, again in all rows.
+        below: space for the labels below the last row, in inches.
+
+    Returns:
+        The figure and its panels by (row, column).
     """
     across = min(len(columns), across)
     blocks = [columns[i : i + across] for i in range(0, len(columns), across)]
-    lines = [(block, row) for block in blocks for row in rows]
+    places = [[(row, column) for column in block] for block in blocks for row in rows]
+    size = (WIDTH, height * len(places) + below * len(blocks))
     figure, axes = plt.subplots(
-        len(lines),
-        across,
-        figsize=(WIDTH, height * len(lines) + below * len(blocks)),
-        squeeze=False,
-        layout="constrained",
+        len(places), across, figsize=size, squeeze=False, layout="constrained"
     )
     found: Panels = {}
-    for (block, row), line in zip(lines, axes, strict=True):
-        for column, panel in zip(block, line, strict=False):
-            found[row, column] = panel
-            if row == rows[0]:
-                panel.set_title(folded(column))
-        for spare in line[len(block) :]:
-            spare.remove()
+    for line, of_line in zip(places, axes, strict=True):
+        found |= zip(line, of_line, strict=False)
+        for unused in of_line[len(line) :]:
+            unused.remove()
+    for column in columns:
+        found[rows[0], column].set_title(folded(column))
     return figure, found
 
 
-def label_rows(panels: Mapping[tuple[str, str], Axes], label: str, named: bool) -> None:
-    """Label the panels on the left with ``label`` and, if they are ``named``, with their row."""
+def label_rows(panels: Panels, label: str = "", named: bool = True) -> None:
+    """Label the leftmost panels with ``label`` and, if rows are ``named``, the row's name."""
     for (row, _), axes in panels.items():
         place = axes.get_subplotspec()
         if place is not None and place.is_first_col():
-            axes.set_ylabel(f"{label}\n{folded(row, 24)}" if named else label)
+            parts = [label, folded(row, 24) if named else ""]
+            axes.set_ylabel("\n".join(filter(None, parts)))
 
 
 def note(axes: Axes, text: str) -> None:
-    """Write ``text`` where a panel has nothing to show, and no numbers beside it."""
+    """Write ``text`` into a panel that has nothing to show, and remove its numbers."""
     axes.tick_params(bottom=False, labelbottom=False, left=False, labelleft=False)
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="0.4")
 
 
 def legend(figure: Figure, handles: Sequence[Line2D], length: float = 3) -> None:
-    """A legend below all panels, in as few lines as fit; the figure grows by what it takes.
+    """Add a legend below all panels, in as few lines as fit, and enlarge the figure for it.
 
-    ``length`` is that of the samples, in letters.  The labels of axes are put in line, too.
+    The labels of the axes are aligned, too.
+
+    Args:
+        figure: the figure.
+        handles: the entries of the legend.
+        length: length of the lines in the legend, in units of the font size.
     """
     figure.align_labels()
     for lines in range(1, len(handles) + 1):
+        columns = -(-len(handles) // lines)
         drawn = figure.legend(
-            handles=list(handles),
-            loc="outside lower center",
-            ncols=-(-len(handles) // lines),
-            handlelength=length,
+            handles=handles, loc="outside lower center", ncols=columns, handlelength=length
         )
         box = drawn.get_window_extent()
-        if box.width <= figure.bbox.width or lines == len(handles):
+        if box.width <= figure.bbox.width or columns == 1:
             break
         drawn.remove()
     figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
 
 
-def few_ticks(axes: Axes) -> None:
-    """Short labels on both axes, few enough not to touch, and no power of ten set apart."""
-    axes.locator_params("x", nbins=3)
-    axes.locator_params("y", nbins=4)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}"))
-
-
 def line_handles(styles: Mapping[str, Mapping[str, Any]]) -> list[Line2D]:
-    """What stands in the legend for lines of these styles."""
+    """Return the legend's entries for lines of these styles."""
     return [Line2D([], [], label=label, **style) for label, style in styles.items()]
 
 
 def save(figure: Figure, targets: list[Path]) -> None:
-    """Write a figure in each format that ``targets`` name, and close it."""
+    """Write a figure to each target in the format of its suffix, and close the figure."""
     for target in targets:
-        # without a date, equal figures are equal files
+        # without a date, so that the same figure gives the same bytes
         metadata = {"CreationDate": None} if target.suffix == ".pdf" else {"Software": None}
         with atomic(target) as temporary:
             figure.savefig(temporary, format=target.suffix[1:], metadata=metadata)

@@ -1,10 +1,10 @@
-"""Detection rates and accuracy against the axis that varies."""
+"""One figure of a study."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skymask.jobs.log import logged
-from skymask.reporting.figures.rates import rates
 from skymask.study import load
 
 if TYPE_CHECKING:
@@ -15,4 +15,5 @@ if TYPE_CHECKING:
 with logged(snakemake.log[0]):
     study = load.from_config(snakemake.config)
     targets = [Path(path) for path in snakemake.output]
-    rates(study, Path(snakemake.output[0]).parents[2] / "runs", targets)
+    module = import_module(f"skymask.reporting.figures.{snakemake.wildcards.figure}")
+    module.draw(study, targets[0].parents[2], targets)
