@@ -21,7 +21,7 @@ from skymask.models.flat_parameters import ResidentModel
 from skymask.models.functional import root_loss
 from skymask.models.samples import Samples
 from skymask.numerics import column_blocks
-from skymask.numerics.out_of_memory import DeviceMemoryError, explained, fitting
+from skymask.numerics.out_of_memory import DeviceMemoryError, explain_memory_errors, with_halving
 from skymask.seeds import generator
 from skymask.study.experiment import Method
 from tests.support.federations import carried, federation
@@ -53,7 +53,7 @@ def test_pieces_are_halved_until_they_fit_and_come_in_order(least):
         device.take(places.stop - places.start)
         return list(range(places.start, places.stop))
 
-    found = fitting(work, slice(5, 16), "things")
+    found = with_halving(work, slice(5, 16), "things")
     assert [thing for piece in found for thing in piece] == list(range(5, 16))
     assert all(len(piece) <= least for piece in found)
     assert device.asked[0] == 11
@@ -62,9 +62,11 @@ def test_pieces_are_halved_until_they_fit_and_come_in_order(least):
 def test_what_is_cut_is_said_and_other_errors_are_not_touched(caplog):
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            fitting(lambda s: Device(5).take(s.stop - s.start), slice(0, 8), "clients of this test")
+            with_halving(
+                lambda s: Device(5).take(s.stop - s.start), slice(0, 8), "clients of this test"
+            )
     (said,) = caplog.messages
-    assert "out of memory with 8 clients of this test at once" in said
+    assert "out of memory with 8 test clients at once" in said
     assert "Tried to allocate 2.50 GiB" in said
     calls = []
 
@@ -73,9 +75,12 @@ def test_what_is_cut_is_said_and_other_errors_are_not_touched(caplog):
         raise RuntimeError("shapes do not fit")
 
     with pytest.raises(RuntimeError, match="shapes do not fit"):
-        fitting(wrong, slice(0, 8), "things")
+        with_halving(wrong, slice(0, 8), "things")
     assert len(calls) == 1
-    with pytest.raises(RuntimeError, match="shapes do not fit"), explained("train", "cuda"):
+    with (
+        pytest.raises(RuntimeError, match="shapes do not fit"),
+        explain_memory_errors("train", "cuda"),
+    ):
         wrong(slice(0, 1))
 
 
@@ -85,7 +90,7 @@ def test_a_library_that_gets_no_memory_counts_too():
             raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate")
         return places.start
 
-    assert fitting(work, slice(0, 3), "things") == [0, 1, 2]
+    assert with_halving(work, slice(0, 3), "things") == [0, 1, 2]
 
 
 def test_the_memory_of_a_failed_piece_is_free_when_the_halves_begin():
@@ -107,12 +112,12 @@ def test_the_memory_of_a_failed_piece_is_free_when_the_halves_begin():
             raise torch.cuda.OutOfMemoryError(f"{id(held)}")
         assert released == [True]
 
-    fitting(work, slice(0, 4), "things")
+    with_halving(work, slice(0, 4), "things")
 
 
 def test_the_error_names_stage_device_what_was_asked_and_ways_out():
-    with pytest.raises(DeviceMemoryError) as error, explained("aggregate", "cuda:1"):
-        fitting(lambda _: Device(0).take(1), slice(0, 4), "things")
+    with pytest.raises(DeviceMemoryError) as error, explain_memory_errors("aggregate", "cuda:1"):
+        with_halving(lambda _: Device(0).take(1), slice(0, 4), "things")
     said = str(error.value)
     for words in (
         "the memory of cuda:1 does not suffice for the stage aggregate",

@@ -6,7 +6,7 @@ from torch import Tensor
 from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation
 from skymask.numerics import column_blocks
-from skymask.numerics.parallel import across
+from skymask.numerics.parallel import parallel_map
 
 SAME = 1e-10
 """Points nearer than this, relative to their lengths, are one point."""
@@ -76,7 +76,7 @@ def _coordinates(rows: Tensor) -> Tensor:
         return factor
 
     parts = column_blocks.cuts(rows.shape[1], column_blocks.columns_of(rows.device))
-    triangles = across(triangle, parts, rows.device)
+    triangles = parallel_map(triangle, parts, rows.device)
     if len(triangles) == 1:
         return triangles[0].T
     whole: Tensor = torch.linalg.qr(torch.cat(triangles), mode="r").R

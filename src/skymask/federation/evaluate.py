@@ -13,7 +13,7 @@ from skymask.federation.federation import Federation
 from skymask.models.flat_parameters import ResidentModel
 from skymask.models.functional import SoftmaxAxis
 from skymask.models.samples import Samples, laid_out
-from skymask.numerics.out_of_memory import fitting
+from skymask.numerics.out_of_memory import with_halving
 
 # test samples in one forward pass, or in several where memory does not suffice; part of the
 # result when softmax_axis is "batch"
@@ -123,7 +123,7 @@ def _scored(
         module.eval()
         try:
             with torch.no_grad():
-                pieces = fitting(outputs, slice(0, len(labels)), "samples in evaluation")
+                pieces = with_halving(outputs, slice(0, len(labels)), "samples in evaluation")
         finally:
             module.train(training)
         logits = pieces[0] if len(pieces) == 1 else torch.cat(pieces)

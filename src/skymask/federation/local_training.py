@@ -12,7 +12,7 @@ from skymask.federation.stacked_training import StackedModel, bytes_of_a_client,
 from skymask.models.flat_parameters import ModelPool, ResidentModel
 from skymask.models.functional import SoftmaxAxis, cross_entropy
 from skymask.models.samples import Samples, laid_out
-from skymask.numerics.parallel import across, single_threaded
+from skymask.numerics.parallel import parallel_map, single_threaded
 
 # clients of fewer bytes are stacked on the CPU; see docs/explanation/performance.md
 SMALL = 512 * 2**10
@@ -130,7 +130,7 @@ def train_clients(
             torch.sub(own.vector, start, out=updates[client])
             running[client] = own.statistics
 
-    across(work, range(len(clients)), start.device)
+    parallel_map(work, range(len(clients)), start.device)
     return Trained(updates, running)
 
 

@@ -21,8 +21,8 @@ from skymask.models.flat_parameters import Layout
 from skymask.models.functional import SoftmaxAxis
 from skymask.models.pooled_convolution import PooledConvolution
 from skymask.models.samples import Samples, laid_out
-from skymask.numerics.out_of_memory import fitting
-from skymask.numerics.parallel import across
+from skymask.numerics.out_of_memory import with_halving
+from skymask.numerics.parallel import parallel_map
 
 # bytes that the clients trained at once may take: part of a GPU's memory, and about a CPU's cache.
 # Fixed, since the last bits can depend on which clients are stacked together
@@ -190,9 +190,9 @@ def train_stacked(
             updates[indices] = rows - start
             running[indices] = moving
 
-        fitting(train, slice(0, len(nonempty)), "clients in training")
+        with_halving(train, slice(0, len(nonempty)), "clients in training")
 
-    across(work, stacks, start.device)
+    parallel_map(work, stacks, start.device)
     return updates, running
 
 

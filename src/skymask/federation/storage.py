@@ -29,7 +29,7 @@ from skymask.federation.federation import Checkpoint, Federation, State
 from skymask.federation.timing import Clock, Row, timed
 from skymask.models.flat_parameters import Layout
 from skymask.models.samples import Samples
-from skymask.numerics.out_of_memory import explained
+from skymask.numerics.out_of_memory import explain_memory_errors
 
 T = TypeVar("T")
 
@@ -129,7 +129,7 @@ def read_federation(files: Any) -> Federation:
     torch.set_num_threads(run.threads)
     if run.device.startswith("cuda"):
         _prepare_gpu(run.device)
-    with explained("read", run.device):
+    with explain_memory_errors("read", run.device):
         features, labels, classes = read_samples(Path(files.train), run.dataset)
         training_data = Samples(features.to(run.device), labels.to(run.device))
         features, labels, _ = read_samples(Path(files.test), run.dataset)

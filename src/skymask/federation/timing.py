@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from skymask.numerics.out_of_memory import explained
+from skymask.numerics.out_of_memory import explain_memory_errors
 
 Row = dict[str, Any]
 
@@ -31,7 +31,7 @@ def timed(rows: list[Row], round_: int, stage: str, device: str) -> Iterator[Non
         DeviceMemoryError: The device's memory does not suffice.
     """
     start = time.perf_counter()
-    with explained(stage, device):
+    with explain_memory_errors(stage, device):
         yield
         if device.startswith("cuda"):
             torch.cuda.synchronize()

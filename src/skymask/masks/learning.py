@@ -23,7 +23,7 @@ from torch import Tensor
 
 from skymask.masks.steps import Step, stepper
 from skymask.models.functional import Loss, SampleLoss
-from skymask.numerics.parallel import handing_out
+from skymask.numerics.parallel import parallel_map_only
 
 
 def learn_masks(
@@ -62,7 +62,7 @@ def learn_masks(
         raise ValueError(f"models must be a matrix [m, d], not of shape {tuple(models.shape)}")
     # where the loss leaves the work to torch's threads, these stay
     alone = isinstance(loss, SampleLoss) and loss.shared_out
-    with handing_out() if alone else nullcontext():
+    with parallel_map_only() if alone else nullcontext():
         theta = models.new_ones(models.shape, dtype=_working(models.dtype))
         step = stepper(models)
         masked, weight = _combined(models, theta, step)

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from skymask.numerics.backends import installed
 from skymask.numerics.column_blocks import columns_of, cuts
-from skymask.numerics.out_of_memory import fitting
-from skymask.numerics.parallel import across
+from skymask.numerics.out_of_memory import with_halving
+from skymask.numerics.parallel import parallel_map
 
 # columns that torch works on at a time: 100 rows of a block stay in the cache between operations
 BLOCK = 4096
@@ -72,8 +72,8 @@ def by_torch(models: Tensor) -> Step:
 
         device = models.device
         size = BLOCK if device.type == "cpu" else columns_of(device)
-        across(
-            lambda block: fitting(in_block, block, "columns of masks"),
+        parallel_map(
+            lambda block: with_halving(in_block, block, "columns of masks"),
             cuts(models.shape[1], size),
             device,
         )
@@ -98,7 +98,7 @@ def by_numba(models: Tensor) -> Step:
     ) -> None:
         arrays = [tensor.detach().numpy() for tensor in (theta, masked, weight, gradient)]
         numbers = np.float32(rate), np.float32(clamp)
-        across(
+        parallel_map(
             lambda block: kernel_numba.step(held, *arrays, *numbers, block.start, block.stop),
             blocks,
         )

@@ -12,8 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from skymask.models.flat_parameters import Layout, ModelPool, by_batch
 from skymask.models.samples import Samples, laid_out
-from skymask.numerics.out_of_memory import fitting
-from skymask.numerics.parallel import across
+from skymask.numerics.out_of_memory import with_halving
+from skymask.numerics.parallel import parallel_map
 
 Loss = Callable[[Tensor], Tensor]
 """A differentiable map from flat parameters [d] to a scalar."""
@@ -87,7 +87,7 @@ class FunctionalModel:
                 logits: Tensor = model.module(images)
                 return logits
 
-        return across(outputs, rows, features.device)
+        return parallel_map(outputs, rows, features.device)
 
     def loss_on(self, samples: Samples) -> "SampleLoss":
         """Make the mean cross-entropy on ``samples`` a differentiable function of parameters."""
@@ -150,7 +150,7 @@ class SampleLoss:
 
             if not self._adds_up:
                 return of_all(slice(0, count))
-            return _added(fitting(of_all, slice(0, count), "root samples"))
+            return _added(with_halving(of_all, slice(0, count), "root samples"))
         cuts = [count * part // parts for part in range(parts + 1)]
 
         def of_part(part: int) -> tuple[Tensor, Tensor]:
@@ -164,7 +164,7 @@ class SampleLoss:
                 loss.backward()  # type: ignore[no-untyped-call]
                 return loss.detach(), model.gradient.clone()
 
-        return _added(across(of_part, range(parts)))
+        return _added(parallel_map(of_part, range(parts)))
 
 
 def _added(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skymask.numerics.backends import installed
-from skymask.numerics.parallel import across
+from skymask.numerics.parallel import parallel_map
 
 # channels, in and out, from which compiled loops over them are faster than torch's operations
 CHANNELS = 16
@@ -62,7 +62,7 @@ class _Fused(torch.autograd.Function):
         pooled = torch.empty(shape)
         places = torch.empty(shape, dtype=torch.uint8)
         whole = (_numpy(outputs), pooled.numpy(), places.numpy())
-        across(
+        parallel_map(
             lambda part: pooled_convolution_kernel.pool(*(array[part] for array in whole)),
             _parts(count),
         )
@@ -87,7 +87,7 @@ def _dense(
     count, channels = gradient.shape[:2]
     spread = torch.empty(count, *ctx.size, channels)
     whole = (_numpy(gradient), places, spread.numpy())
-    across(
+    parallel_map(
         lambda part: pooled_convolution_kernel.unpool(*(array[part] for array in whole)),
         _parts(count),
     )
@@ -131,7 +131,7 @@ def _sparse(
         return d_weight, d_bias
 
     # summed in the order of the samples, however many threads there were
-    parts = across(work, _parts(count))
+    parts = parallel_map(work, _parts(count))
     d_weight, d_bias = (sum(piece[1:], piece[0]) for piece in zip(*parts, strict=True))
     d_weight = d_weight[:, :, : 3 * channels].reshape(outputs, 3, 3, channels)
     return (

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from skymask.numerics.backends import installed
-from skymask.numerics.out_of_memory import fitting
-from skymask.numerics.parallel import across
+from skymask.numerics.out_of_memory import with_halving
+from skymask.numerics.parallel import parallel_map
 
 # columns of a block; on a GPU, which has no such cache, what bounds the memory of copies
 COLUMNS = {"cpu": 4096, "cuda": 1 << 16}
@@ -43,8 +43,8 @@ def fill(out: Tensor, values: Callable[[slice], Tensor]) -> Tensor:
     def work(block: slice) -> None:
         out[..., block] = values(block)
 
-    across(
-        lambda block: fitting(work, block, "columns"),
+    parallel_map(
+        lambda block: with_halving(work, block, "columns"),
         cuts(out.shape[-1], columns_of(out.device)),
         out.device,
     )
@@ -63,7 +63,7 @@ def total(width: int, device: torch.device, part: Callable[[slice], Tensor]) -> 
 
     share = -(-len(blocks) // LANES)
     lanes = [blocks[k : k + share] for k in range(0, len(blocks), share)]
-    sums = across(lane, lanes, device)
+    sums = parallel_map(lane, lanes, device)
     found = sums[0]
     for other in sums[1:]:
         found = found + other

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from skymask.numerics import column_blocks
 from skymask.numerics.backends import installed
-from skymask.numerics.parallel import across
+from skymask.numerics.parallel import parallel_map
 
 
 def middle_mean(rows: Tensor, dropped: int) -> Tensor:
@@ -45,7 +45,7 @@ def _by_network(rows: Tensor, dropped: int) -> Tensor:
     def work(block: slice) -> None:
         kernels.middle_mean(values, steps, dropped, means, block.start, block.stop)
 
-    across(work, column_blocks.cuts(len(found), 32 * kernels.TILE))
+    parallel_map(work, column_blocks.cuts(len(found), 32 * kernels.TILE))
     return found
 
 

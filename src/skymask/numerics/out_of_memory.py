@@ -26,7 +26,7 @@ class DeviceMemoryError(torch.OutOfMemoryError):
     """Not even the smallest piece fits; the message says what was asked where, and the ways out."""
 
 
-def fitting(work: Callable[[slice], R], whole: slice, what: str) -> list[R]:
+def with_halving(work: Callable[[slice], R], whole: slice, what: str) -> list[R]:
     """``[work(whole)]``, or of the halves of ``whole``, in order, where memory does not suffice.
 
     ``work`` is asked again for what it could not do, so it must leave everything as it was until it
@@ -47,7 +47,7 @@ def fitting(work: Callable[[slice], R], whole: slice, what: str) -> list[R]:
     # a power of two: whole vectors of a processor, whose last digits are not those of its scalars
     middle = whole.start + (1 << (count - 1).bit_length() - 1)
     halves = (slice(whole.start, middle), slice(middle, whole.stop))
-    return [found for half in halves for found in fitting(work, half, what)]
+    return [found for half in halves for found in with_halving(work, half, what)]
 
 
 @cache
@@ -57,7 +57,7 @@ def _warn(sentence: str) -> None:
 
 
 @contextmanager
-def explained(stage: str, device: str) -> Iterator[None]:
+def explain_memory_errors(stage: str, device: str) -> Iterator[None]:
     """Inside, an error of memory names the ``stage``, the ``device`` and the ways out.
 
     Raises DeviceMemoryError.

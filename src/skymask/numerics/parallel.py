@@ -20,7 +20,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def across(
+def parallel_map(
     work: Callable[[T], R], items: Iterable[T], device: torch.device | None = None
 ) -> list[R]:
     """``[work(item) for item in items]``, by as many threads as torch has here.
@@ -46,8 +46,8 @@ def across(
 
 
 @contextmanager
-def handing_out() -> Iterator[None]:
-    """Inside, only :func:`across` uses several threads, as many as torch had; torch uses one.
+def parallel_map_only() -> Iterator[None]:
+    """Inside, only :func:`parallel_map` uses several threads, as many as torch had; torch uses one.
 
     After each operation that torch splits, its threads stay awake for a moment, in which they are
     in the way of those here.  So a loop that hands out most of its work does the rest alone.
