@@ -136,7 +136,7 @@ def evidence(arrays: dict[str, np.ndarray]) -> Iterator[np.ndarray]:
         drops = (losses[-1] - losses[:n]).clip(-decision.LARGEST_HARM)
         lengths = np.sqrt(np.diag(gram)) + 1e-300
         now = np.stack([drops, gram[:n, n] / lengths[:n] / lengths[n]], axis=1)
-        total, weight = decision.MEMORY * total + now, decision.MEMORY * weight + 1
+        total, weight = decision.EVIDENCE_DECAY * total + now, decision.EVIDENCE_DECAY * weight + 1
         yield total / weight
 
 

@@ -109,8 +109,8 @@ def test_evidence_is_remembered_as_the_rule_remembers_it(monkeypatch):
     torch.testing.assert_close(first["sums"], now)
     assert first["weight"].tolist() == [1.0]
     _, second = attacked(updates, start, samples, first, direction="opposed")
-    torch.testing.assert_close(second["sums"], decision.MEMORY * now + now)
-    assert second["weight"].tolist() == [decision.MEMORY + 1]
+    torch.testing.assert_close(second["sums"], decision.EVIDENCE_DECAY * now + now)
+    assert second["weight"].tolist() == [decision.EVIDENCE_DECAY + 1]
     torch.testing.assert_close(asked[-1][0], second["sums"] / second["weight"])
 
 

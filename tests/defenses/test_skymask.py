@@ -300,9 +300,9 @@ def test_a_small_gain_counts_where_the_evidence_bears_it_out(monkeypatch):
         monkeypatch.setattr(decision, "bic_gain", lambda *_, gain=gain: gain)
         assert (server_cluster(points, evidence) > 0.5).sum() == kept
     assert (server_cluster(points) > 0.5).all()
-    assert not decision.borne_out(helpful(20), apart)
+    assert not decision.confirmed(helpful(20), apart)
     for few in (np.arange(20) < 1, np.arange(20) < 19):
-        assert not decision.borne_out(np.stack([~few, ~few], axis=1).astype(float), few)
+        assert not decision.confirmed(np.stack([~few, ~few], axis=1).astype(float), few)
 
 
 def test_the_evidence_may_bear_a_cluster_out_among_those_who_are_left(monkeypatch):
@@ -319,16 +319,16 @@ def test_what_bears_out_adds_up_over_the_columns_that_are_worse():
     apart = np.array([True] * 10 + [False] * 10)
     # a column of -g ± 1 and g ± 1 has R² = g² / (1 + g²), so it explains ln(1 + g²)
     noise = np.array([1.0, -1.0] * 10)
-    needed = decision.BORNE_OUT + decision.BORNE_OUT_ROWS / 20**2
+    needed = decision.CONFIRMED_EXPLAINED + decision.CONFIRMED_MARGIN / 20**2
 
     def column(explained):
         return noise + np.where(apart, -1, 1) * math.sqrt(math.expm1(explained))
 
     for share, other, expected in ((0.7, 0.31, True), (0.7, 0.29, False), (1.01, 0, True)):
         columns = [column(needed * share), column(needed * other)]
-        assert decision.borne_out(np.stack(columns, axis=1), apart) == expected
+        assert decision.confirmed(np.stack(columns, axis=1), apart) == expected
     both = np.stack([column(needed * 0.7), -column(needed * 5)], axis=1)
-    assert not decision.borne_out(both, apart)
+    assert not decision.confirmed(both, apart)
 
 
 def test_the_best_cut_is_the_one_of_all_cuts():

@@ -62,9 +62,7 @@ def test_pieces_are_halved_until_they_fit_and_come_in_order(least):
 def test_what_is_cut_is_said_and_other_errors_are_not_touched(caplog):
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            with_halving(
-                lambda s: Device(5).take(s.stop - s.start), slice(0, 8), "clients of this test"
-            )
+            with_halving(lambda s: Device(5).take(s.stop - s.start), slice(0, 8), "test clients")
     (said,) = caplog.messages
     assert "out of memory with 8 test clients at once" in said
     assert "Tried to allocate 2.50 GiB" in said

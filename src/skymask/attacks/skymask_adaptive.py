@@ -155,8 +155,8 @@ class _Simulation:
         if not self.state:
             return {"sums": now, "weight": now.new_ones(1)}
         return {
-            "sums": decision.MEMORY * self.state["sums"] + now,
-            "weight": decision.MEMORY * self.state["weight"] + 1,
+            "sums": decision.EVIDENCE_DECAY * self.state["sums"] + now,
+            "weight": decision.EVIDENCE_DECAY * self.state["weight"] + 1,
         }
 
     def _evidence(self, rows: Tensor) -> Tensor:

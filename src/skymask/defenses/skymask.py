@@ -148,8 +148,8 @@ def _with_evidence(
     sums = evidence.new_zeros(len(numbers), evidence.shape[1])
     weights = evidence.new_zeros(len(numbers))
     if known is not None:
-        sums = decision.MEMORY * extended(state["sums"], known, numbers)
-        weights = decision.MEMORY * extended(state["weights"], known, numbers)
+        sums = decision.EVIDENCE_DECAY * extended(state["sums"], known, numbers)
+        weights = decision.EVIDENCE_DECAY * extended(state["weights"], known, numbers)
     rows = positions(clients, numbers)
     sums[rows] += evidence
     weights[rows] += 1

@@ -1,17 +1,17 @@
-"""SkyMask's verdict: which clients' masks belong with the server's, and whether any do not.
+"""SkyMask's verdict on each client from the binary masks.
 
-Three tests, each on the rows that the ones before left, so that nobody is rejected twice:
+Three tests follow each other, each on the clients that the ones before accepted:
 
-1. *Copies* (:func:`coincident`).  Two clients whose masks nearly coincide, away from the server's,
+1. *Copies* (:func:`coincident`). Two clients whose masks nearly coincide, away from the server's,
    did not train: local batches alone keep honest masks apart.
-2. *Shape* (:func:`server_cluster`).  Two Gaussians describe the masks' principal coordinates
-   better than one, by a wide margin or by a narrow one that the evidence bears out, and those away
-   from the server are the worse ones by the evidence of 3.
-3. *Harm* (:func:`harmful`).  What the clients' models did to the root data, averaged over the
-   rounds, falls into two groups; the worse one goes.
+2. *Shape* (:func:`server_cluster`). Two Gaussians describe the masks' principal coordinates better
+   than one, by a wide margin or by a narrow one that the evidence confirms, and those away from
+   the server are the worse ones by the evidence of test 3.
+3. *Harm* (:func:`harmful`). The effect of the clients' models on the root data, averaged over the
+   rounds, splits into two groups; the worse one is rejected.
 
-``docs/explanation/cluster-decision.md`` says on which runs the thresholds were chosen, what they
-do on other runs, and where they fail.
+The documentation page "How the clusters are decided" has the runs on which the thresholds were
+chosen, their effect on other runs, and where they fail.
 """
 
 import itertools
@@ -31,32 +31,45 @@ from skymask.numerics.pca import coordinates_of
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-# The share of the median distance to the server's mask under which two masks are copies.  The
-# closest honest pairs of benchmarks/cluster_study.py are at 0.19 of the clients' median distance.
-COPIES = 0.01
-# What two Gaussians must gain over one, in BIC per row: in general, and where one of them holds one
-# or two rows, which share the others' covariance.  Few rows split by chance, so both grow by the
-# third over the square of the rows.
-GAIN_OF_GROUPS, GAIN_OF_FEW, GAIN_ROWS = 3.0, 5.5, 90.0
-# What cutting the evidence in two must explain, ln(total / within variance), along its first column
-# and along the sum of both, and what that grows by over the square of the clients.  The best cut
-# of a normal sample reaches ln(π / (π − 2)) = 1.01, of a uniform one ln 4 = 1.39, of few more; the
-# first column has the longer tails.
-EXPLAINED, EXPLAINED_ROWS = (2.1, 1.6), 120.0
-# What two Gaussians must gain at least, where the evidence bears their clusters out: what these
-# explain of both columns, and what that grows by over the square of the clients.
-GAIN_BORNE_OUT, BORNE_OUT, BORNE_OUT_ROWS = 0.5, 1.2, 60.0
-# Per round, how far evidence fades, and the loss beyond which a model is not counted as worse.
-MEMORY, LARGEST_HARM = 0.9, 3.0
+# largest distance of copies, as a share of the median distance to the server's mask; the closest
+# honest pairs of benchmarks/cluster_study.py are at 0.19 of the clients' median distance
+COPY_DISTANCE = 0.01
+# gain in BIC per row that two Gaussians need, with three rows or more in each
+GROUP_GAIN = 3.0
+# the same where one of them has one or two rows, which share the others' covariance
+PAIR_GAIN = 5.5
+# added to both, over the squared number of rows: few rows split by chance
+GAIN_MARGIN = 90.0
+# ln(total / within variance) that a cut of the evidence needs, along its first column and along the
+# sum of both; the best cut of a normal sample reaches ln(π / (π − 2)) = 1.01, of a uniform one
+# ln 4 = 1.39; the first column has the longer tails
+HARM_EXPLAINED = (2.1, 1.6)
+# added to it, over the squared number of clients: few values are cut more easily
+HARM_MARGIN = 120.0
+# gain in BIC per row that two Gaussians need where the evidence confirms their clusters
+CONFIRMED_GAIN = 0.5
+# what these clusters must explain of the evidence, summed over its columns
+CONFIRMED_EXPLAINED = 1.2
+# added to it, over the squared number of clients
+CONFIRMED_MARGIN = 60.0
+# factor by which evidence fades per round
+EVIDENCE_DECAY = 0.9
+# rise of the root loss beyond which a model does not count as worse
+LARGEST_HARM = 3.0
 
 
 def verdict(binary: Tensor, evidence: Tensor | None = None, *, always_two: bool = False) -> Floats:
-    """Posterior probability of each client to share the server's cluster, [n]; 0 if it was harmful.
+    """Return each client's posterior probability to share the server's cluster.
 
-    ``binary`` [n + 1, d] are the masks, 0 or 1, the server's last.  ``evidence`` [n, 2] is what
-    :func:`evidence` gave, averaged over the rounds; without it there is no test of harm.
-    ``always_two`` is the released code's rule: two Gaussians, whatever they gain, and no other
-    test.
+    Args:
+        binary: Masks [n + 1, d], 0 or 1, the server's last.
+        evidence: Results of :func:`evidence`, averaged over the rounds [n, 2]; without them there
+            is no test of harm.
+        always_two: Apply the rule of the released code: two Gaussians whatever they gain, and no
+            other test.
+
+    Returns:
+        The probabilities [n], float64; 0 for copies and harmful clients.
     """
     clients = len(binary) - 1
     if always_two:
@@ -69,28 +82,33 @@ def verdict(binary: Tensor, evidence: Tensor | None = None, *, always_two: bool 
     rows = np.append(np.flatnonzero(left), clients)
     kept = torch.from_numpy(rows).to(gram.device)
     coordinates, _ = coordinates_of(gram[kept[:, None], kept])
-    found = server_cluster(coordinates.cpu().numpy(), None if known is None else known[left])
-    if known is None or _worse(known[left], found <= 0.5):
-        scores[left] = found
+    shared = server_cluster(coordinates.cpu().numpy(), None if known is None else known[left])
+    if known is None or _worse(known[left], shared <= 0.5):
+        scores[left] = shared
     if known is not None:
         left = scores > 0.5
-        places = np.flatnonzero(left)
-        scores[places[harmful(known[left])]] = 0.0
+        clients_left = np.flatnonzero(left)
+        scores[clients_left[harmful(known[left])]] = 0.0
     return scores
 
 
 def coincident(distances: Floats) -> Flags:
-    """The clients [n] whose masks coincide with another's, but not with the server's.
+    """Flag the clients whose masks coincide with another's but not with the server's.
 
-    ``distances`` [n + 1, n + 1] are the masks' squared distances, the server last.  Nobody, if
-    that would be everybody: then it is the server that stands apart.
+    No client is flagged if all would be: then it is the server that is apart.
+
+    Args:
+        distances: Squared distances of the masks [n + 1, n + 1], the server last.
+
+    Returns:
+        The flags [n], bool.
 
     >>> masks = np.array([[0.0], [9.0], [9.0], [4.0], [0.0]])
     >>> coincident((masks - masks.T) ** 2).tolist()
     [False, True, True, False]
     """
     to_server = distances[:-1, -1]
-    limit = COPIES * np.median(to_server)
+    limit = COPY_DISTANCE * np.median(to_server)
     copies = ((distances[:-1, :-1] <= limit).sum(axis=1) >= 2) & (to_server > limit)
     none: Flags = np.zeros_like(copies)
     return none if copies.all() else copies
@@ -99,11 +117,18 @@ def coincident(distances: Floats) -> Flags:
 def server_cluster(
     coordinates: Floats, evidence: Floats | None = None, *, always_two: bool = False
 ) -> Floats:
-    """Posterior probability of each client to share the server's cluster, [n].
+    """Return each client's posterior probability to share the server's cluster of coordinates.
 
-    ``coordinates`` is [n + 1, 2], the server last; ``evidence`` [n, 2] may bear the clusters out.
-    One cluster, hence ones, if the rows are identical or too few, or if two Gaussians gain too
-    little over one (unless ``always_two``).
+    There is one cluster, hence ones, if the rows are identical or too few, or if two Gaussians gain
+    too little over one.
+
+    Args:
+        coordinates: Principal coordinates of the masks [n + 1, 2], the server last.
+        evidence: Evidence per client [n, 2], which can confirm the clusters.
+        always_two: Whether two Gaussians count whatever they gain.
+
+    Returns:
+        The probabilities [n], float64.
     """
     clients = len(coordinates) - 1
     spread = coordinates[:, 0].std()
@@ -112,23 +137,30 @@ def server_cluster(
     points = coordinates / spread
     two = two_gaussians(points, own_covariance=always_two)
     probabilities: Floats = two.predict_proba(points)
-    found = probabilities[:-1, probabilities[-1].argmax()]
+    shared = probabilities[:-1, probabilities[-1].argmax()]
     if always_two:
-        return found
+        return shared
     gain = bic_gain(points, two)
-    needed = GAIN_OF_GROUPS if two.covariance_type == "full" else GAIN_OF_FEW
-    if gain >= needed + GAIN_ROWS / len(points) ** 2:
-        return found
-    if evidence is not None and gain >= GAIN_BORNE_OUT and borne_out(evidence, found <= 0.5):
-        return found
+    needed = GROUP_GAIN if two.covariance_type == "full" else PAIR_GAIN
+    if gain >= needed + GAIN_MARGIN / len(points) ** 2:
+        return shared
+    if evidence is not None and gain >= CONFIRMED_GAIN and confirmed(evidence, shared <= 0.5):
+        return shared
     return np.ones(clients)
 
 
-def borne_out(evidence: Floats, apart: Flags) -> bool:
-    """Whether ``evidence`` [n, 2] tells those ``apart`` from the others, as the worse ones.
+def confirmed(evidence: Floats, apart: Flags) -> bool:
+    """Return whether the evidence separates the clients apart from the others, as the worse ones.
 
-    Per column in which they are worse, the groups explain −ln(1 − R²); the sum must reach a
-    threshold.  Each group has two clients or more.
+    The groups explain −ln(1 − R²) in each column in which the ones apart are worse; the sum must
+    reach a threshold. Each group needs two clients.
+
+    Args:
+        evidence: Evidence per client [n, 2]; more is better.
+        apart: Flags of the clients away from the server [n], bool.
+
+    Returns:
+        Whether the evidence confirms the clusters.
     """
     clients = len(apart)
     if min(apart.sum(), clients - apart.sum()) < 2:
@@ -140,13 +172,13 @@ def borne_out(evidence: Floats, apart: Flags) -> bool:
         within = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
         if groups[0].mean() < groups[1].mean():
             explained += math.log(total / max(within, 1e-12 * total))
-    return explained >= BORNE_OUT + BORNE_OUT_ROWS / clients**2
+    return explained >= CONFIRMED_EXPLAINED + CONFIRMED_MARGIN / clients**2
 
 
 def _worse(evidence: Floats, apart: Flags) -> bool:
-    """Whether those ``apart`` are the worse ones by the sum of both columns over their deviations.
+    """Return whether the clients ``apart`` are worse by the sum of both standardised columns.
 
-    The server's own mask is an outlier at times, and may then lie with the attackers.
+    The server's own mask is sometimes an outlier, and may then lie with the attackers.
     """
     if apart.all() or not apart.any():
         return True
@@ -156,12 +188,18 @@ def _worse(evidence: Floats, apart: Flags) -> bool:
 
 
 def harmful(evidence: Floats) -> Flags:
-    """The worse of two groups that ``evidence`` [n, 2] falls into; nobody if it is one group.
+    """Flag the worse of two groups of evidence; no client if there is one group.
 
-    The first column, and the sum of both columns over their deviations, are each cut in two where
-    that leaves the least variance within.  Of the cuts that explain enough, the one that does so
-    by more counts; along the sum, those below must be worse in both columns.  Equal values are not
-    parted.
+    The first column, and the sum of both standardised columns, are each cut in two where that
+    leaves the least variance within. Of the cuts that explain enough, the one that explains more
+    counts; for the sum, the lower group must be worse in both columns. Equal values are never
+    separated.
+
+    Args:
+        evidence: Evidence per client [n, 2]; more is better.
+
+    Returns:
+        The flags [n], bool.
     """
     clients = len(evidence)
     worse: Flags = np.zeros(clients, dtype=np.bool_)
@@ -171,9 +209,9 @@ def harmful(evidence: Floats) -> Flags:
     standard = (evidence - evidence.mean(axis=0)) / spread
     surplus = 0.0
     lines = {1: standard[:, 0], 2: standard.sum(axis=1)}
-    for (columns, line), enough in zip(lines.items(), EXPLAINED, strict=True):
+    for (columns, line), enough in zip(lines.items(), HARM_EXPLAINED, strict=True):
         explained, lower = _best_cut(line)
-        beyond = explained - enough - EXPLAINED_ROWS / clients**2
+        beyond = explained - enough - HARM_MARGIN / clients**2
         if beyond <= surplus or lower.all():
             continue
         gap = evidence[~lower].mean(axis=0) - evidence[lower].mean(axis=0)
@@ -183,11 +221,11 @@ def harmful(evidence: Floats) -> Flags:
 
 
 def _best_cut(line: Floats) -> tuple[float, Flags]:
-    """ln(total / within variance) of the best cut of ``line`` [n] in two, and who lies below."""
+    """Return ln(total / within variance) of the best cut of ``line`` [n] and the lower part [n]."""
     values = np.sort(line - line.mean())
     below = np.arange(1, len(values))
     sums = values.cumsum()[:-1]
-    # what a cut explains: the squared means of both parts, which have opposite sums
+    # a cut explains the squared means of both parts, whose sums are opposite
     between = sums**2 / below + sums**2 / (len(values) - below)
     best = int(between.argmax())
     total = float(values @ values)
@@ -203,17 +241,27 @@ def evidence(
     model: FunctionalModel,
     root: Samples,
 ) -> Tensor:
-    """What each client's update does to the root data, float64 [n, 2]; more is better.
+    """Measure what each client's update does to the root data.
 
-    First, by how much w + Δ_i lowers the loss on ``root`` below that of w, when the outputs of
-    both have their mean over the root data taken off: so a client is not blamed for holding few of
-    some classes, which moves that mean above all.  At worst −3.  Second, cos(Δ_i, Δ_0).
-    ``updates`` is [n, d], ``server_update`` Δ_0 and ``global_parameters`` w are [d].
+    The first column is the fall of the root loss from w to w + Δ_i, at worst −3, computed from
+    outputs less their mean over the root data: that mean depends mostly on the classes a client
+    has, and a client must not be blamed for having few samples of some. The second is cos(Δ_i,
+    Δ_0).
+
+    Args:
+        updates: Updates [n, d].
+        server_update: The server's own update Δ_0 [d].
+        global_parameters: Global model w [d].
+        model: The model as a function of flat parameters.
+        root: The root data.
+
+    Returns:
+        The evidence [n, 2], float64; more is better.
     """
-    places = itertools.chain([global_parameters], (global_parameters + row for row in updates))
+    models = itertools.chain([global_parameters], (global_parameters + row for row in updates))
     losses = [
         cross_entropy(logits - logits.mean(dim=0), root.labels, model.softmax_axis)
-        for logits in model.logits_of_each(places, root.features)
+        for logits in model.logits_of_each(models, root.features)
     ]
     drops = torch.stack([losses[0] - loss for loss in losses[1:]]).double()
     drops = drops.nan_to_num(-LARGEST_HARM, LARGEST_HARM, -LARGEST_HARM).clamp_min(-LARGEST_HARM)

@@ -1,4 +1,4 @@
-"""One cluster or two: Gaussian mixtures in the plane, without chance in the fit."""
+"""Deterministic fits of two Gaussians in the plane."""
 
 from __future__ import annotations
 
@@ -15,14 +15,21 @@ Points = npt.NDArray[np.float64]
 
 
 def two_gaussians(points: Points, *, own_covariance: bool = False) -> GaussianMixture:
-    """Fit two Gaussians to ``points`` [m, 2], m ≥ 3: the best of several starts by its BIC.
+    """Fit two Gaussians from several starts and return the fit with the best BIC.
 
-    Each start takes one cluster of a Ward tree, cut into 2, 3 and 4, against the rest; so a small
-    dense group is found beside an outlier, and the order of the rows does not matter.
+    Each start takes one cluster of a Ward tree, cut into 2, 3 and 4, against the rest. So a small
+    dense group next to an outlier is detected, and the order of the rows does not matter.
 
-    A Gaussian of its own fits one or two rows without bound, since two points lie on a line, and
-    says nothing.  So a fit in which one has fewer than three rows is redone with one covariance
-    for both, unless ``own_covariance``.
+    A Gaussian with its own covariance fits one or two rows without bound, since two points lie on a
+    line, and is meaningless. So a fit in which one has fewer than three rows is repeated with a
+    shared covariance.
+
+    Args:
+        points: Points [m, 2], m ≥ 3.
+        own_covariance: Whether both always have their own covariance.
+
+    Returns:
+        The fitted scikit-learn model.
     """
     fits = []
     for group in _starts(points):
@@ -35,7 +42,15 @@ def two_gaussians(points: Points, *, own_covariance: bool = False) -> GaussianMi
 
 
 def bic_gain(points: Points, two: GaussianMixture) -> float:
-    """By how much two Gaussians describe ``points`` [m, 2] better than one: BIC per row."""
+    """Return by how much two Gaussians describe points better than one, as BIC per row.
+
+    Args:
+        points: Points [m, 2].
+        two: The fit of two Gaussians.
+
+    Returns:
+        BIC of one Gaussian less that of ``two``, divided by m.
+    """
     from sklearn.mixture import GaussianMixture
 
     one = GaussianMixture(1).fit(points)
@@ -55,7 +70,7 @@ def _starts(points: Points) -> list[npt.NDArray[np.bool_]]:
 
 
 def _fit(points: Points, group: npt.NDArray[np.bool_], covariance: str) -> GaussianMixture:
-    """Fit from ``group`` against the rest."""
+    """Fit two Gaussians, starting with ``group`` against the rest."""
     from sklearn.mixture import GaussianMixture
 
     parts = [points[group], points[~group]]
@@ -74,6 +89,6 @@ def _fit(points: Points, group: npt.NDArray[np.bool_], covariance: str) -> Gauss
 
 def _covariance(points: Points) -> Points:
     offsets = points - points.mean(axis=0)
-    # the floor that scikit-learn puts under every covariance
+    # the floor that scikit-learn adds to every covariance
     covariance: Points = offsets.T @ offsets / len(points) + 1e-6 * np.eye(2)
     return covariance

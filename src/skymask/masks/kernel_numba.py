@@ -1,6 +1,7 @@
-"""A step of mask learning on the CPU, compiled: one pass over W and θ, whatever happens between.
+"""Step of mask learning on the CPU, compiled by numba.
 
-Imported only where masks are learned, since the compiler takes a moment to load.
+It is one pass over W and θ. Imported only where masks are learned, since the compiler takes a
+moment to load.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ from numba import njit
 
 from skymask.numerics.backends import compiled
 
-# columns that one thread works on at a time; a multiple of every vector's width
+# columns per inner loop of a thread; a multiple of every vector's width
 TILE = 256
 
 F = np.float32
@@ -24,7 +25,7 @@ ROUNDER, SIXTEEN, MANTISSA, UNIT = F(1.5 * 2**23), np.int32(16), np.int32(23), n
 
 @njit(inline="always")
 def _sigmoid(x: Any) -> Any:
-    """1 / (1 + 2^(−x log₂ e)), to 3e-7 of itself; the power is bounded by 2^±126."""
+    """Return 1 / (1 + 2^(−x log₂ e)) to a relative 3e-7; the power is bounded by 2^±126."""
     power = min(max(-x * LOG2_E, -LARGEST), LARGEST)
     whole = F(power + ROUNDER)
     f = power - (whole - ROUNDER)
@@ -36,13 +37,13 @@ def _sigmoid(x: Any) -> Any:
 
 @njit(inline="always")
 def _float32(value: Any) -> Any:
-    """A float32 as it is; a uint16 is the upper half of one, which is what bfloat16 is."""
+    """Return a float32 as it is, and a uint16 as the upper half of one, which is a bfloat16."""
     if isinstance(value, np.uint16):
         return np.int32(np.int32(value) << SIXTEEN).view(np.float32)
     return value
 
 
-# sums may be contracted to fused operations, but not reordered: the order of the models counts
+# sums may use fused operations but must not be reordered: the order of the models counts
 @compiled(nogil=True, fastmath={"contract", "nsz"}, error_model="numpy")
 def step(
     models: Any,
@@ -55,10 +56,18 @@ def step(
     first: int,
     last: int,
 ) -> None:
-    """Take a step in the columns from ``first``, a multiple of TILE, up to ``last``.
+    """Take a step of mask learning in some columns, in place.
 
-    ``models`` and ``theta`` are [m, d], the others [d]; ``theta``, ``masked`` and ``weight`` are
-    written.  float32; ``models`` may be bfloat16 seen as uint16.
+    Args:
+        models: Models W [m, d], float32, or bfloat16 as uint16.
+        theta: Mask logits θ [m, d], float32, written.
+        masked: Masked model w̃ [d], float32, written.
+        weight: Its denominator Σ_i σ(θ_i) [d], float32, written.
+        gradient: Gradient of the loss at w̃ [d], float32.
+        learning_rate: Learning rate γ.
+        clamp: Bound c of the mask gradient.
+        first: First column, a multiple of TILE.
+        last: Column after the last one.
     """
     size = models.shape[0]
     scale, shift = np.empty(TILE, F), np.empty(TILE, F)

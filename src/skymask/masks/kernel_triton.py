@@ -1,7 +1,7 @@
-"""A step of mask learning on a GPU in one kernel: reads W and θ once, writes θ once.
+"""Step of mask learning on a GPU, compiled by Triton.
 
-Each program has a block of columns and goes through the models; what it reduces stays in its
-registers.  Imported only where there is Triton.
+One kernel reads W and θ once and writes θ once. Each program has a block of columns and loops over
+the models; its sums stay in registers. Imported only where Triton is installed.
 """
 
 from contextlib import nullcontext
@@ -66,7 +66,17 @@ def step(
     rate: float,
     clamp: float,
 ) -> None:
-    """See :mod:`skymask.masks.steps`; ``models`` float32 or bfloat16, contiguous as all."""
+    """Take a step of mask learning, in place.
+
+    Args:
+        models: Models W [m, d], float32 or bfloat16, contiguous like the others.
+        theta: Mask logits θ [m, d], float32, written.
+        masked: Masked model w̃ [d], float32, written.
+        weight: Its denominator Σ_i σ(θ_i) [d], float32, written.
+        gradient: Gradient of the loss at w̃ [d], float32.
+        rate: Learning rate γ.
+        clamp: Bound c of the mask gradient.
+    """
     size, width = models.shape
     # the launch goes to the current device, which need not be that of the tensors; on a CPU it is
     # interpreted

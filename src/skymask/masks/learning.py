@@ -1,16 +1,21 @@
-"""Mask learning, the heart of SkyMask: which coordinates of which model help on clean data.
+r"""Mask learning: which coordinates of which model help on clean data.
 
-Given m models W_i and a loss on the root data, every model gets a mask of logits θ_i as large as
-itself.  The masked model is, per coordinate,
+Given m models W_i and a loss on the root data, every model gets a mask of logits θ_i of its own
+size. Only θ is trained. The masked model is, per coordinate,
 
-    w̃ = Σ_i σ(θ_i) ⊙ W_i / Σ_i σ(θ_i)
+.. math::
 
-and only θ is trained.  With g = ∂loss/∂w̃ (one ordinary backward pass, [d]) the gradient is closed:
+    \tilde{w} = \frac{\sum_i \sigma(\theta_i) \odot W_i}{\sum_i \sigma(\theta_i)}
 
-    ∂loss/∂θ_i = g ⊙ σ(θ_i)(1 − σ(θ_i)) ⊙ (W_i − w̃) / Σ_j σ(θ_j)
+With g = ∂loss/∂w̃ [d] from one ordinary backward pass, the mask gradient has a closed form,
 
-so no graph over [m, d] is ever built, and a step is one pass over W and θ (see
-:mod:`skymask.masks.steps`).  Besides these two, memory holds w̃, Σ_i σ(θ_i) and g, of [d].
+.. math::
+
+    \frac{\partial\, loss}{\partial \theta_i} = g \odot \sigma(\theta_i) (1 - \sigma(\theta_i))
+    \odot \frac{W_i - \tilde{w}}{\sum_j \sigma(\theta_j)}
+
+so no graph over [m, d] is built, and a step is one pass over W and θ (see
+:mod:`skymask.masks.steps`). Apart from these two, memory holds w̃, Σ_i σ(θ_i) and g, each [d].
 Source: Yan et al., ECCV 2024 (arXiv 2312.12484).
 """
 
@@ -38,19 +43,31 @@ def learn_masks(
     origin: Tensor | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> Tensor:
-    """Learn one mask per model; return the logits θ [m, d], on the device of ``models``.
+    r"""Learn one mask per model.
 
-    θ starts at 1 and takes up to ``steps`` steps θ ← θ − γ · clamp(∇θ, ±c), with γ the
-    ``learning_rate`` and c the ``clamp`` (``float("inf")`` for none).  At steps 1,
-    1 + ``check_every``, … learning stops if the loss fell by less than ``tolerance`` since the
-    last check, and it stops at once if the loss or its gradient is not finite.  ``on_step`` is told
-    each step's index and the loss before it.
+    θ starts at 1. A step is
 
-    ``models`` is [m, d], any floating dtype, and is not changed; of 16 bits they take half the
-    memory, and θ is float32 all the same.  ``loss`` maps [d], θ's dtype, to a scalar.  With an
-    ``origin`` w [d], ``models`` are the W_i − w, which lose fewer digits and need no copy where
-    updates are at hand.
-    Raises ValueError when ``models`` is not a matrix.
+    .. math:: \theta \leftarrow \theta - \gamma \cdot \mathrm{clamp}(\nabla_\theta, \pm c)
+
+    Learning also ends, at once, if the loss or its gradient is not finite.
+
+    Args:
+        models: Models W [m, d], any floating dtype; 16 bits take half the memory. Not changed.
+        loss: Function of parameters [d], of the dtype of θ, that returns a scalar.
+        learning_rate: Learning rate γ.
+        clamp: Bound c of the gradient; ``float("inf")`` for none.
+        steps: Largest number of steps.
+        check_every: Steps between two checks of the loss, at steps 1, 1 + ``check_every``, …
+        tolerance: Learning ends if the loss fell by less than this since the last check.
+        origin: Origin w [d]. If given, ``models`` are the W_i − w, which have more precise digits
+            and need no copy of the updates.
+        on_step: Called with each step's index and the loss before it.
+
+    Returns:
+        The logits θ [m, d], at least float32, on the device of ``models``.
+
+    Raises:
+        ValueError: If ``models`` is not a matrix.
 
     >>> def loss(w):  # the second model is right, the first is wrong
     ...     return ((w - 1) ** 2).sum()
@@ -60,16 +77,16 @@ def learn_masks(
     """
     if models.ndim != 2:
         raise ValueError(f"models must be a matrix [m, d], not of shape {tuple(models.shape)}")
-    # where the loss leaves the work to torch's threads, these stay
-    alone = isinstance(loss, SampleLoss) and loss.shared_out
-    with parallel_map_only() if alone else nullcontext():
+    # a loss that is not distributed keeps torch's threads
+    distributed = isinstance(loss, SampleLoss) and loss.shared_out
+    with parallel_map_only() if distributed else nullcontext():
         theta = models.new_ones(models.shape, dtype=_working(models.dtype))
         step = stepper(models)
         masked, weight = _combined(models, theta, step)
         last = float("inf")
         for index in range(steps):
-            place = masked if origin is None else masked + origin
-            value, gradient = value_and_gradient(loss, place)
+            parameters = masked if origin is None else masked + origin
+            value, gradient = value_and_gradient(loss, parameters)
             if on_step is not None:
                 on_step(index, value)
             if not math.isfinite(value):
@@ -83,9 +100,16 @@ def learn_masks(
 
 
 def combine(models: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the masked model w̃ [d] and its denominator Σ_i σ(θ_i) [d].
+    """Return the masked model and its denominator.
 
     Where every gate of a coordinate underflows, no model is preferred: w̃ is their mean there.
+
+    Args:
+        models: Models W [m, d].
+        theta: Mask logits θ [m, d].
+
+    Returns:
+        The masked model w̃ [d] and Σ_i σ(θ_i) [d].
     """
     return _combined(models, theta.contiguous(), stepper(models))
 
@@ -98,24 +122,39 @@ def _combined(models: Tensor, theta: Tensor, step: Step) -> tuple[Tensor, Tensor
 
 
 def _working(dtype: torch.dtype) -> torch.dtype:
-    """What θ and w̃ are computed in: the dtype of the models, but not less than float32."""
+    """Return the dtype of θ and w̃: that of the models, but not less than float32."""
     return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
 
 
 def binarise(theta: Tensor, threshold: float = 0.5) -> Tensor:
-    """Return σ(θ) > ``threshold`` as booleans, the shape of ``theta``."""
+    """Turn mask logits into binary masks.
+
+    Args:
+        theta: Mask logits θ, of any shape.
+        threshold: Threshold τ, in (0, 1).
+
+    Returns:
+        σ(θ) > τ, bool, of the shape of ``theta``.
+    """
     return torch.sigmoid(theta) > threshold
 
 
 def value_and_gradient(loss: Loss, parameters: Tensor) -> tuple[float, Tensor]:
-    """The loss at ``parameters`` [d] and its gradient [d]; a loss whose gradient is not is NaN.
+    """Return the loss at some parameters and its gradient.
 
-    A :class:`skymask.models.functional.SampleLoss` knows both; any other is differentiated.
+    A :class:`.SampleLoss` computes both; any other loss is differentiated.
+
+    Args:
+        loss: Function of parameters [d] that returns a scalar.
+        parameters: Parameters [d].
+
+    Returns:
+        The loss, NaN if its gradient is not finite, and the gradient [d].
     """
     if isinstance(loss, SampleLoss):
         value, gradient = loss.value_and_gradient(parameters)
     else:
-        # shares its memory, which changes only once the gradient is known
+        # shares memory with the caller's tensor, which changes only after the gradient is computed
         parameters = parameters.detach().requires_grad_()
         with torch.enable_grad():
             value = loss(parameters)

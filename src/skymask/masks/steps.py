@@ -1,14 +1,17 @@
-"""The step of mask learning, for each kind of device: one pass over W and θ.
+r"""Step of mask learning for each kind of device.
 
-All do the same to θ [m, d], the masked model w̃ [d] and its denominator Σ_i σ(θ_i) [d], in place:
+All versions change θ [m, d], the masked model w̃ [d] and its denominator Σ_i σ(θ_i) [d] in place:
 
-    θ_i ← θ_i − γ · clamp(g ⊙ σ(θ_i)(1 − σ(θ_i)) ⊙ (W_i − w̃) / Σ_j σ(θ_j), ±c)
-    w̃ ← Σ_i σ(θ_i) ⊙ W_i / Σ_i σ(θ_i)
+.. math::
 
-with g = ∂loss/∂w̃ [d].  A coordinate depends on no other, so it is cut into columns: blocks that
-stay in the cache on the CPU, one program each on a GPU.  Compiled by numba for float32 on the CPU
-and by Triton on CUDA; written with torch's operations where these are missing, and for float64.
-The three agree up to the last digits of σ.
+    \theta_i \leftarrow \theta_i - \gamma \cdot \mathrm{clamp}\left(g \odot \sigma(\theta_i)
+    (1 - \sigma(\theta_i)) \odot \frac{W_i - \tilde{w}}{\sum_j \sigma(\theta_j)}, \pm c\right),
+    \quad \tilde{w} \leftarrow \frac{\sum_i \sigma(\theta_i) \odot W_i}{\sum_i \sigma(\theta_i)}
+
+with g = ∂loss/∂w̃ [d]. Coordinates are independent, so they are processed in blocks of columns:
+blocks that stay in the cache on the CPU, one program each on a GPU. The step is compiled by numba
+for float32 on the CPU and by Triton on CUDA, and written with torch's operations where these are
+missing and for float64. The three agree up to the last digits of σ.
 """
 
 from collections.abc import Callable
@@ -22,24 +25,28 @@ from skymask.numerics.column_blocks import columns_of, cuts
 from skymask.numerics.out_of_memory import with_halving
 from skymask.numerics.parallel import parallel_map
 
-# columns that torch works on at a time: 100 rows of a block stay in the cache between operations
+# columns of a block on the CPU: 100 rows of it stay in the cache between operations
 BLOCK = 4096
 
 Step = Callable[[Tensor, Tensor, Tensor, Tensor, float, float], None]
-"""Takes θ, w̃, its denominator, g, γ and c."""
+"""A function of θ, w̃, its denominator, g, γ and c."""
 
 
 def stepper(models: Tensor) -> Step:
-    """The fastest step there is for ``models`` W [m, d].
+    """Return the fastest available step for ``models``.
 
-    θ, w̃ and the others are float32 where ``models`` are of 16 bits, else of their dtype.
+    Args:
+        models: Models W [m, d].
+
+    Returns:
+        The step. θ, w̃ and the others are float32 for models of 16 bits, else of the models' dtype.
     """
     steps = {"numba": by_numba, "triton": by_triton, "torch": by_torch}
     return steps[kind_of(models)](models)
 
 
 def kind_of(models: Tensor) -> str:
-    """What the step for ``models`` is written with: ``numba``, ``triton`` or ``torch``."""
+    """Return the backend of the step for ``models``: ``numba``, ``triton`` or ``torch``."""
     if models.dtype not in (torch.float32, torch.bfloat16):
         return "torch"
     wanted = {"cpu": "numba", "cuda": "triton"}.get(models.device.type)
@@ -47,7 +54,7 @@ def kind_of(models: Tensor) -> str:
 
 
 def by_torch(models: Tensor) -> Step:
-    """The step written with torch's operations, for any device and dtype."""
+    """Return the step in torch's operations, for any device and dtype of ``models`` [m, d]."""
 
     def step(
         theta: Tensor, masked: Tensor, weight: Tensor, gradient: Tensor, rate: float, clamp: float
@@ -65,7 +72,7 @@ def by_torch(models: Tensor) -> Step:
                 gate = torch.where(total == 0, torch.ones_like(gate), gate)
                 total = gate.sum(dim=0)
             mean = (gate * rows).sum(dim=0).div_(total)
-            # nothing is written before all is known: if memory does not suffice, it is asked again
+            # nothing is written before all is computed: if memory runs out, the block is repeated
             logits.copy_(slope)
             weight[block] = total
             masked[block] = mean
@@ -82,16 +89,16 @@ def by_torch(models: Tensor) -> Step:
 
 
 def by_numba(models: Tensor) -> Step:
-    """The step compiled by numba, for float32 and bfloat16 on the CPU."""
-    # here, since loading the compiler takes a moment
+    """Return the step compiled by numba, for float32 and bfloat16 ``models`` [m, d] on the CPU."""
+    # imported here, since loading the compiler takes a moment
     from skymask.masks import kernel_numba
 
-    # whole tiles to each thread, so that the bits do not depend on how many there are
+    # whole tiles per thread, so that the bits do not depend on their number
     blocks = cuts(models.shape[1], 32 * kernel_numba.TILE)
     rows = models.contiguous()
     if rows.dtype == torch.bfloat16:
         rows = rows.view(torch.uint16)
-    held = rows.numpy()
+    array = rows.numpy()
 
     def step(
         theta: Tensor, masked: Tensor, weight: Tensor, gradient: Tensor, rate: float, clamp: float
@@ -99,7 +106,7 @@ def by_numba(models: Tensor) -> Step:
         arrays = [tensor.detach().numpy() for tensor in (theta, masked, weight, gradient)]
         numbers = np.float32(rate), np.float32(clamp)
         parallel_map(
-            lambda block: kernel_numba.step(held, *arrays, *numbers, block.start, block.stop),
+            lambda block: kernel_numba.step(array, *arrays, *numbers, block.start, block.stop),
             blocks,
         )
 
@@ -107,7 +114,7 @@ def by_numba(models: Tensor) -> Step:
 
 
 def by_triton(models: Tensor) -> Step:
-    """The step compiled by Triton, for float32 and bfloat16 on CUDA."""
+    """Return the step compiled by Triton, for float32 and bfloat16 ``models`` [m, d] on CUDA."""
     from skymask.masks import kernel_triton
 
     rows = models.contiguous()

@@ -1,4 +1,4 @@
-"""Optional compiled backends: numba loops, and whether a package is installed."""
+"""Optional compiled backends."""
 
 from collections.abc import Callable
 from functools import cache
@@ -10,12 +10,12 @@ Loop = Callable[..., Any]
 
 @cache
 def installed(package: str) -> bool:
-    """Whether ``package`` can be imported, without importing it."""
+    """Return whether ``package`` can be imported, without importing it."""
     return find_spec(package) is not None
 
 
 def compiled(**options: Any) -> Callable[[Loop], Loop]:
-    """Compile a loop with numba's ``njit``, cached on disk where there is a place for that."""
+    """Compile a loop with numba's ``njit``, cached on disk where possible."""
     # the compiler takes a moment to import, so only where a compiled loop runs
     from numba import njit
 

@@ -1,7 +1,8 @@
-"""Work on the columns of a matrix [n, d], a block that stays in the cache at a time.
+"""Operations on the columns of a matrix in blocks.
 
-On the CPU torch's threads take a block after the other, each with one thread; the blocks, and the
-order in which they are summed, do not depend on how many there are.
+A block of columns of a matrix [n, d] stays in the cache. On the CPU torch's threads take the
+blocks, each with one thread. The blocks, and the order in which they are summed, do not depend on
+the number of threads.
 """
 
 from collections.abc import Callable
@@ -14,19 +15,19 @@ from skymask.numerics.backends import installed
 from skymask.numerics.out_of_memory import with_halving
 from skymask.numerics.parallel import parallel_map
 
-# columns of a block; on a GPU, which has no such cache, what bounds the memory of copies
+# columns of a block; a GPU has no such cache, there the block limits the memory of copies
 COLUMNS = {"cpu": 4096, "cuda": 1 << 16}
-# partial sums; no more threads than that have a part in a sum
+# partial sums; a sum uses no more threads than this
 LANES = 8
 
 
 def columns_of(device: torch.device) -> int:
-    """Columns of a block on ``device``."""
+    """Return the number of columns of a block on ``device``."""
     return COLUMNS.get(device.type, COLUMNS["cuda"])
 
 
 def cuts(width: int, size: int) -> list[slice]:
-    """The slices of ``size`` that make up ``width``, the last may be shorter.
+    """Cut ``width`` columns into slices of ``size``, of which the last may be shorter.
 
     >>> cuts(5, 2)
     [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
@@ -35,9 +36,16 @@ def cuts(width: int, size: int) -> list[slice]:
 
 
 def fill(out: Tensor, values: Callable[[slice], Tensor]) -> Tensor:
-    """Set ``out[..., block] = values(block)`` for every block of its last axis; return it.
+    """Set ``out[..., block] = values(block)`` for every block of its last axis.
 
-    A block for which the device's memory does not suffice is done in halves.
+    A block that does not fit into the device's memory is computed in halves.
+
+    Args:
+        out: Tensor [..., d] to fill.
+        values: Function of a slice of columns that returns their values [..., columns].
+
+    Returns:
+        ``out``.
     """
 
     def work(block: slice) -> None:
@@ -52,55 +60,88 @@ def fill(out: Tensor, values: Callable[[slice], Tensor]) -> Tensor:
 
 
 def total(width: int, device: torch.device, part: Callable[[slice], Tensor]) -> Tensor:
-    """Σ part(block) over the blocks of ``width`` columns, at least one; parts are of one shape."""
+    """Sum a function over the blocks of the columns.
+
+    Args:
+        width: Number of columns, at least one.
+        device: Device of the parts.
+        part: Function of a slice of columns; its results have one shape.
+
+    Returns:
+        Σ part(block).
+    """
     blocks = cuts(width, columns_of(device))
 
     def lane(blocks: list[slice]) -> Tensor:
-        found = part(blocks[0])
+        result = part(blocks[0])
         for block in blocks[1:]:
-            found = found + part(block)
-        return found
+            result = result + part(block)
+        return result
 
     share = -(-len(blocks) // LANES)
     lanes = [blocks[k : k + share] for k in range(0, len(blocks), share)]
     sums = parallel_map(lane, lanes, device)
-    found = sums[0]
+    result = sums[0]
     for other in sums[1:]:
-        found = found + other
-    return found
+        result = result + other
+    return result
 
 
 def mean(rows: Tensor, chosen: Tensor | None = None) -> Tensor:
-    """The mean of ``rows`` [n, d], or of those that are ``chosen`` bool [n], at least one, [d]."""
+    """Average rows.
+
+    Args:
+        rows: Rows [n, d].
+        chosen: Flags of the rows to average [n], bool, at least one; all rows if ``None``.
+
+    Returns:
+        The mean [d], of the dtype of ``rows``.
+    """
     count = len(rows) if chosen is None else int(chosen.sum())
     if chosen is None or count == len(rows):
         return rows.mean(dim=0)
     if 2 * count < len(rows):
         return rows[chosen].mean(dim=0)
-    # to read the others too is cheaper than to copy these
+    # reading the other rows too is cheaper than copying these
     return (chosen.to(rows.dtype) @ rows).div_(count)
 
 
 def weighted_sum(weights: Tensor, rows: Tensor) -> Tensor:
-    """``weights`` [n] or [m, n] times ``rows`` [n, d], computed in float64, of the rows' dtype."""
+    """Multiply ``weights`` [n] or [m, n] with ``rows`` [n, d] in float64.
+
+    Args:
+        weights: Weights [n] or [m, n].
+        rows: Rows [n, d].
+
+    Returns:
+        The sums [d] or [m, d], of the dtype of ``rows``.
+    """
     out = rows.new_empty(*weights.shape[:-1], rows.shape[1])
     weights = weights.double()
     return fill(out, lambda block: (weights @ rows[:, block].double()).to(rows.dtype))
 
 
 def squared_lengths(rows: Tensor, origin: Tensor | None = None) -> Tensor:
-    """Σ_k (rows_ik − origin_k)² of ``rows`` [n, d], float64 [n]."""
+    """Return Σ_k (rows_ik − origin_k)² for each row.
+
+    Args:
+        rows: Rows [n, d].
+        origin: Origin [d]; zero if ``None``.
+
+    Returns:
+        The squared lengths [n], float64.
+    """
     width = rows.shape[1]
     if rows.device.type == "cpu" and rows.dtype == torch.float32 and installed("numba"):
         from skymask.numerics import kernels
 
-        held = rows.detach().numpy()
+        values = rows.detach().numpy()
         centre = np.zeros(width) if origin is None else origin.detach().double().numpy()
         return total(
             width,
             rows.device,
             lambda block: torch.from_numpy(
-                kernels.squared_lengths(held, centre, block.start, block.stop)
+                kernels.squared_lengths(values, centre, block.start, block.stop)
             ),
         )
 

@@ -1,7 +1,7 @@
-"""Distances, cosines and principal coordinates of a set of vectors, from one Gram matrix.
+"""Distances and cosines of a set of vectors, from one Gram matrix.
 
-To float64's digits where it matters: two updates of one round are close beside their own length,
-and float32 would lose the digits that tell them apart.
+They have float64 precision where it matters: the distance of two updates of one round is small
+compared with their length, and float32 would lose the digits that distinguish them.
 """
 
 from collections.abc import Callable
@@ -11,22 +11,27 @@ from torch import Tensor
 
 from skymask.numerics import column_blocks
 
-# squared distance beside the squared lengths under which a pair is computed in float64
+# pairs closer than this, relative to their squared lengths, are computed in float64
 CLOSE = 1e-2
-# products that are added in float32 before float64 takes over: where they are all of one size, as
-# with rows of one magnitude, rounding goes the same way each time and grows with their number
+# products added in float32 before float64 takes over: where they are all of one size, as with rows
+# of one magnitude, rounding has the same direction each time and grows with their number
 SUM = 512
 
 
 def squared_distances(rows: Tensor) -> Tensor:
-    """Squared Euclidean distances between all pairs of ``rows`` [n, d], float64 [n, n].
+    """Return the squared Euclidean distances between all pairs of rows.
 
-    D_ij = G_ii + G_jj − 2 G_ij with G the Gram matrix of the rows less the shortest of them; so
-    close rows keep their digits beside a huge one, and beside what they have in common.  Rows that
-    are close to another even so, or too large for float32, are computed once more in float64; of
-    the others the relative error is about 1e-7, and below 1e-4 for rows of one magnitude, where
-    rounding does not average out.  The diagonal is 0 and rounding never leaves a
-    negative entry.
+    D_ij = G_ii + G_jj − 2 G_ij with G the Gram matrix of the rows less the shortest of them. So
+    close rows keep their digits next to a huge one, and despite a large common part. Rows that are
+    close even so, or too large for float32, are computed again in float64. For the others the
+    relative error is about 1e-7, and below 1e-4 for rows of one magnitude, where rounding does not
+    average out.
+
+    Args:
+        rows: Rows [n, d], float32 or float64.
+
+    Returns:
+        The squared distances [n, n], float64, never negative, with 0 on the diagonal.
 
     >>> squared_distances(torch.tensor([[0.0, 0.0], [3.0, 4.0]])).tolist()
     [[0.0, 25.0], [25.0, 0.0]]
@@ -39,13 +44,13 @@ def squared_distances(rows: Tensor) -> Tensor:
     doubtful |= ~distances.isfinite()
     again = torch.nonzero(doubtful.fill_diagonal_(False).any(dim=1)).flatten()
     if len(again):
-        held = rows if len(again) == len(rows) else rows[again]
-        distances[again[:, None], again] = _distances(held, base, torch.float64)[0]
+        close = rows if len(again) == len(rows) else rows[again]
+        distances[again[:, None], again] = _distances(close, base, torch.float64)[0]
     return distances
 
 
 def _distances(rows: Tensor, base: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Squared distances [n, n] and squared lengths [n] of ``rows`` less ``base``."""
+    """Return squared distances [n, n] and squared lengths [n] of ``rows`` less ``base``."""
     base = base.to(dtype)
     gram = _gram(rows, lambda block: rows[:, block].to(dtype) - base[block])
     squares = gram.diagonal().clone()
@@ -54,15 +59,21 @@ def _distances(rows: Tensor, base: Tensor, dtype: torch.dtype) -> tuple[Tensor, 
 
 
 def binary_gram(rows: Tensor) -> Tensor:
-    """Gram matrix of ``rows`` [n, d] of zeros and ones, float64 [n, n]; every digit is right.
+    """Return the exact Gram matrix of rows of zeros and ones.
 
-    Sums within a block are integers that float32 holds.
+    Sums within a block are integers that float32 represents exactly.
+
+    Args:
+        rows: Rows [n, d] of zeros and ones.
+
+    Returns:
+        The Gram matrix [n, n], float64.
     """
     return _gram(rows, lambda block: rows[:, block].to(torch.float32))
 
 
 def distances_of(gram: Tensor) -> Tensor:
-    """The squared distances [n, n] of the vectors whose Gram matrix [n, n] is exact.
+    """Return the squared distances [n, n] of vectors from their exact Gram matrix [n, n].
 
     >>> distances_of(torch.tensor([[2.0, 1.0], [1.0, 1.0]])).tolist()
     [[0.0, 1.0], [1.0, 0.0]]
@@ -72,7 +83,7 @@ def distances_of(gram: Tensor) -> Tensor:
 
 
 def centred_gram(rows: Tensor) -> Tensor:
-    """Gram matrix of ``rows`` [n, d] less their mean, float64 [n, n], exactly symmetric."""
+    """Return the symmetric Gram matrix [n, n], float64, of ``rows`` [n, d] less their mean."""
 
     def centred(block: slice) -> Tensor:
         part = rows[:, block].double()
@@ -82,16 +93,16 @@ def centred_gram(rows: Tensor) -> Tensor:
 
 
 def _gram(rows: Tensor, part: Callable[[slice], Tensor]) -> Tensor:
-    """Σ part part^T over blocks of the columns of ``rows`` [n, d]; float64, exactly symmetric."""
+    """Sum part partᵀ over blocks of the columns of ``rows`` [n, d]; float64, exactly symmetric."""
     half = len(rows) // 2
 
     def product(block: slice) -> Tensor:
         values = part(block)
-        found = torch.zeros(len(values), len(values), dtype=torch.float64, device=rows.device)
-        # what is below the diagonal mirrors what is above
-        found[:half] = _product(values[:half], values)
-        found[half:, half:] = _product(values[half:], values[half:])
-        return found
+        products = torch.zeros(len(values), len(values), dtype=torch.float64, device=rows.device)
+        # the lower triangle mirrors the upper one
+        products[:half] = _product(values[:half], values)
+        products[half:, half:] = _product(values[half:], values[half:])
+        return products
 
     gram = column_blocks.total(rows.shape[1], rows.device, product)
     gram[half:, :half] = gram[:half, half:].T
@@ -99,19 +110,24 @@ def _gram(rows: Tensor, part: Callable[[slice], Tensor]) -> Tensor:
 
 
 def _product(some: Tensor, others: Tensor) -> Tensor:
-    """``some @ others.T``, float64; of float32, sums longer than SUM are float64."""
+    """Return ``some @ others.T`` in float64; float32 sums longer than SUM are float64."""
     if some.dtype == torch.float64:
         return some @ others.T
-    found = some.new_zeros(len(some), len(others), dtype=torch.float64)
+    result = some.new_zeros(len(some), len(others), dtype=torch.float64)
     for few in column_blocks.cuts(some.shape[1], SUM):
-        found += some[:, few] @ others[:, few].T
-    return found
+        result += some[:, few] @ others[:, few].T
+    return result
 
 
 def cosine_similarities(rows: Tensor, reference: Tensor) -> Tensor:
-    """Cosine of each row of ``rows`` [n, d] with ``reference`` [d], float64 [n].
+    """Return the cosine of each row with a reference vector.
 
-    It is 0 where a vector is zero.
+    Args:
+        rows: Rows [n, d].
+        reference: Reference vector [d].
+
+    Returns:
+        The cosines [n], float64, 0 where a vector is zero.
 
     >>> cosine_similarities(torch.eye(2), torch.tensor([1.0, 0.0])).tolist()
     [1.0, 0.0]
@@ -125,9 +141,14 @@ def cosine_similarities(rows: Tensor, reference: Tensor) -> Tensor:
 
 
 def cosine_matrix(rows: Tensor) -> Tensor:
-    """Cosines between all pairs of ``rows`` [n, d], float64 [n, n], exactly symmetric.
+    """Return the cosines between all pairs of rows.
 
-    They lie in [−1, 1]; those of a zero row are 0, and the diagonal of the others is 1.
+    Args:
+        rows: Rows [n, d].
+
+    Returns:
+        The cosines [n, n], float64 in [−1, 1], exactly symmetric: 0 for a zero row, 1 on the
+        diagonal of the others.
 
     >>> cosine_matrix(torch.tensor([[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]])).tolist()
     [[1.0, 0.0, -1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 1.0]]
@@ -140,10 +161,16 @@ def cosine_matrix(rows: Tensor) -> Tensor:
 
 
 def cosine_distances(rows: Tensor) -> Tensor:
-    """1 − cosine between all pairs of ``rows`` [n, d], float64 [n, n], for rules that compare them.
+    """Return 1 − cosine between all pairs of rows, for rules that compare them.
 
     They are rounded to 12 decimals, so that equal rows are at distance 0 and at one distance from
-    any other, whatever their order.  A zero row is at distance 1 from all others.
+    any other row, whatever their order.
+
+    Args:
+        rows: Rows [n, d].
+
+    Returns:
+        The distances [n, n], float64; a zero row is at distance 1 from all others.
 
     >>> cosine_distances(torch.tensor([[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]])).tolist()
     [[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [2.0, 1.0, 0.0]]
@@ -152,9 +179,16 @@ def cosine_distances(rows: Tensor) -> Tensor:
 
 
 def neighbour_sums(distances: Tensor, neighbours: int) -> Tensor:
-    """Per row of a symmetric matrix [n, n], the sum of its least ``neighbours`` entries, [n].
+    """Sum the least entries of each row, without the diagonal.
 
-    The diagonal does not count: with squared distances these are Krum's scores.
+    With squared distances the sums are Krum's scores.
+
+    Args:
+        distances: Symmetric matrix [n, n].
+        neighbours: Number of entries to sum.
+
+    Returns:
+        The sums [n].
 
     >>> line = torch.tensor([[0.0], [1.0], [1.5], [9.0]])
     >>> neighbour_sums(squared_distances(line), 1).tolist()

@@ -1,9 +1,9 @@
-"""HDBSCAN on a matrix of distances, so that ties and the order of the rows cannot change it.
+"""HDBSCAN on a distance matrix, independent of ties and row order.
 
 With ``min_samples`` 1 the mutual reachability distance of HDBSCAN is the distance itself, and its
-tree is that of single linkage.  The distances of clustering rules are full of ties (identical
-updates; shares of a few clusterings), and a tree of two branches at each node breaks them by the
-order of the rows.  Here a node has as many branches as its ties ask for.
+tree is that of single linkage. The distances of clustering rules have many ties (identical updates;
+shares of a few clusterings), and a binary tree breaks them by the order of the rows. Here a node
+has as many branches as its ties need.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 Vector = npt.NDArray[np.float64]
 
-# distances below this are none, so that densities stay finite
+# smaller distances count as this, so that densities stay finite
 TOUCHING = 1e-12
 
 
@@ -26,7 +26,7 @@ TOUCHING = 1e-12
 class _Cluster:
     """A node of the condensed tree: a run of rows in the order of :func:`_chain`.
 
-    ``first`` is the run when the cluster is born, ``last`` when it breaks up; ``stability`` is
+    ``first`` is the run at the birth of the cluster, ``last`` when it breaks up; ``stability`` is
     Σ (1/d at which a row leaves − 1/d of the birth).
     """
 
@@ -37,12 +37,19 @@ class _Cluster:
 
 
 def density_clusters(distances: Tensor, smallest: int, *, allow_single: bool = False) -> Tensor:
-    """Labels int64 [n] of the clusters of a symmetric matrix of ``distances`` [n, n]; −1 is noise.
+    """Cluster by HDBSCAN with ``min_samples`` 1 and the excess of mass.
 
-    HDBSCAN with ``min_cluster_size`` = ``smallest``, ``min_samples`` 1 and the excess of mass.
-    All rows together count as a cluster only if ``allow_single``; then, as in the known libraries,
-    the rows that are left when that cluster breaks up bear its label.  Labels count from 0, in no
-    particular order.  Source: Campello et al., PAKDD 2013.
+    Args:
+        distances: Symmetric matrix of distances [n, n].
+        smallest: Least number of rows in a cluster (``min_cluster_size``).
+        allow_single: Whether all rows together count as a cluster. If so, as in other libraries,
+            the rows that remain when that cluster breaks up get its label.
+
+    Returns:
+        The labels [n], int64, from 0 in no particular order; −1 is noise.
+
+    Source: Campello et al., "Density-Based Clustering Based on Hierarchical Density Estimates",
+    PAKDD 2013.
 
     >>> line = torch.tensor([[0.0], [1.0], [2.0], [10.0], [11.0], [12.0], [50.0]])
     >>> density_clusters((line - line.T).abs(), 3).tolist()
@@ -61,7 +68,7 @@ def density_clusters(distances: Tensor, smallest: int, *, allow_single: bool = F
 
 
 def _chain(distances: Vector) -> tuple[npt.NDArray[np.int64], Vector]:
-    """Prim's order of the rows, and the length of the link by which each joined those before it.
+    """Return Prim's order of the rows, and the length of the link to each from those before it.
 
     The clusters of single linkage at height h are the runs of this order between links ≥ h.
     """
@@ -72,7 +79,7 @@ def _chain(distances: Vector) -> tuple[npt.NDArray[np.int64], Vector]:
     waiting[0] = False
     for k in range(1, n):
         order[k] = row = np.where(waiting, nearest, np.inf).argmin() if k < n - 1 else -1
-        if row < 0 or not waiting[row]:  # the last one, or only infinite distances are left
+        if row < 0 or not waiting[row]:  # the last row, or only infinite distances are left
             order[k] = row = int(waiting.argmax())
         links[k] = nearest[row]
         waiting[row] = False
@@ -101,7 +108,7 @@ def _condense(links: Vector, first: tuple[int, int], birth: float, smallest: int
 
 
 def _best(cluster: _Cluster) -> tuple[float, list[tuple[int, int]]]:
-    """The most stable choice of ``cluster`` or clusters below it: its stability and the runs."""
+    """Return stability and runs of the most stable choice of ``cluster`` or clusters below it."""
     below = [_best(child) for child in cluster.children]
     total = sum(stability for stability, _ in below)
     if total > cluster.stability:

@@ -1,4 +1,4 @@
-"""The loop of :mod:`skymask.numerics.order_statistics`, compiled."""
+"""Compiled loops over the columns of a matrix."""
 
 from typing import Any
 
@@ -6,13 +6,22 @@ import numpy as np
 
 from skymask.numerics.backends import compiled
 
-# columns that go through the network side by side: 100 rows of them are near the core
+# columns that go through the network together: 100 rows of them fit into the cache near the core
 TILE = 128
 
 
 @compiled(nogil=True, fastmath={"nnan", "nsz"}, error_model="numpy")
 def middle_mean(values: Any, steps: Any, dropped: int, means: Any, first: int, last: int) -> None:
-    """Write the means of the middle of the columns ``first`` to ``last`` of ``values`` [n, d]."""
+    """Write the means of the middle values of some columns.
+
+    Args:
+        values: Matrix [n, d], float32.
+        steps: Comparisons of the sorting network [steps, 2].
+        dropped: Number of values dropped at each end.
+        means: Results [d], float32, written in place.
+        first: First column.
+        last: Column after the last one.
+    """
     count = values.shape[0]
     kept = count - 2 * dropped
     tile = np.zeros((count, TILE), np.float32)
@@ -38,8 +47,18 @@ def middle_mean(values: Any, steps: Any, dropped: int, means: Any, first: int, l
 
 @compiled(nogil=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
 def squared_lengths(rows: Any, origin: Any, first: int, last: int) -> Any:
-    """Σ_k (rows_ik − origin_k)² over the columns ``first`` to ``last``, float64 [n]."""
-    found = np.empty(len(rows), np.float64)
+    """Return Σ_k (rows_ik − origin_k)² over some columns.
+
+    Args:
+        rows: Matrix [n, d], float32.
+        origin: Origin [d], float64.
+        first: First column.
+        last: Column after the last one.
+
+    Returns:
+        The sums [n], float64.
+    """
+    sums = np.empty(len(rows), np.float64)
     centre = origin[first:last]
     for i in range(len(rows)):
         # a slice, since an index that might be negative could not go through as a vector
@@ -47,5 +66,5 @@ def squared_lengths(rows: Any, origin: Any, first: int, last: int) -> Any:
         for k in range(len(row)):
             offset = np.float64(row[k]) - centre[k]
             length += offset * offset
-        found[i] = length
-    return found
+        sums[i] = length
+    return sums

@@ -1,7 +1,7 @@
-"""Means of the middle of a column, by a network of comparisons that many columns go through.
+"""Medians and means of the middle values of columns.
 
-Sorting each column alone takes branches that no processor foresees.  A network of compare-exchange
-steps is the same for all columns, so that a vector of them goes through at once.
+Sorting each column alone takes branches that no processor predicts. A network of compare-exchange
+steps is the same for all columns, so vector instructions process many columns at once.
 """
 
 from functools import cache
@@ -17,10 +17,16 @@ from skymask.numerics.parallel import parallel_map
 
 
 def middle_mean(rows: Tensor, dropped: int) -> Tensor:
-    """Per column of ``rows`` [n, d], the mean without the ``dropped`` least and largest values.
+    """Average each column without its least and largest values.
 
-    With ``dropped = (n − 1) // 2`` that is the median, the midpoint of the middle two where n is
-    even.  Sums are float64; the result has the dtype of ``rows``, which hold no NaN.
+    With ``dropped`` = (n − 1) // 2 that is the median, the midpoint of the middle two if n is even.
+
+    Args:
+        rows: Rows [n, d] without NaN.
+        dropped: Number of values dropped at each end.
+
+    Returns:
+        The means [d], summed in float64, of the dtype of ``rows``.
 
     >>> middle_mean(torch.tensor([[1.0], [90.0], [2.0], [5.0]]), 1)
     tensor([3.5000])
@@ -39,23 +45,31 @@ def _by_network(rows: Tensor, dropped: int) -> Tensor:
     from skymask.numerics import kernels
 
     steps = network(len(rows), dropped)
-    found = torch.empty_like(rows[0])
-    values, means = rows.contiguous().numpy(), found.numpy()
+    result = torch.empty_like(rows[0])
+    values, means = rows.contiguous().numpy(), result.numpy()
 
     def work(block: slice) -> None:
         kernels.middle_mean(values, steps, dropped, means, block.start, block.stop)
 
-    parallel_map(work, column_blocks.cuts(len(found), 32 * kernels.TILE))
-    return found
+    parallel_map(work, column_blocks.cuts(len(result), 32 * kernels.TILE))
+    return result
 
 
 @cache
 def network(count: int, dropped: int = 0) -> npt.NDArray[np.int64]:
-    """Pairs i < j [steps, 2]: exchanging values so that i has the lesser sorts ``count`` of them.
+    """Return a network of comparisons that sorts, Batcher's merge exchange.
 
-    Batcher's merge exchange (Knuth, The Art of Computer Programming 3, algorithm 5.2.2 M).  Steps
-    that no place from ``dropped`` to count − ``dropped`` depends on are left out: there, no value
-    is right, but those that belong elsewhere are kept away.
+    Comparisons that cannot influence the positions from ``dropped`` to count − ``dropped`` are left
+    out: the other positions then hold the right values in any order.
+
+    Args:
+        count: Number of values to sort.
+        dropped: Number of positions at each end that need not be sorted.
+
+    Returns:
+        Pairs i < j [steps, 2], int64: each step exchanges two values so that i has the lesser.
+
+    Source: Knuth, The Art of Computer Programming 3, algorithm 5.2.2 M.
 
     >>> network(4).tolist()
     [[0, 2], [1, 3], [0, 1], [2, 3], [1, 2]]
@@ -83,9 +97,15 @@ def network(count: int, dropped: int = 0) -> npt.NDArray[np.int64]:
 
 
 def midpoint_median(values: Tensor) -> Tensor:
-    """Median over the first axis, the midpoint of the middle two when their number is even.
+    """Return the median over the first axis, the midpoint of the middle two for even n.
 
-    In float64; ``torch.median`` would take the lower of the two.
+    ``torch.median`` would take the lower of the two.
+
+    Args:
+        values: Values [n, ...].
+
+    Returns:
+        The median [...], float64.
 
     >>> midpoint_median(torch.tensor([4.0, 1.0, 2.0, 9.0])).item()
     3.0

@@ -1,11 +1,10 @@
-"""What is done when the memory of a device does not suffice: smaller pieces, then a clear error.
+"""Smaller pieces, then a clear error, when device memory runs out.
 
-Pieces of fixed sizes (clients trained together, columns of masks, samples evaluated) are chosen so
-that they fit into an ordinary GPU.  Where one does not, because the GPU is small or others use it,
-it is cut in halves, and these again, down to one.  The results are those of the whole piece as far
-as its work does not depend on who is beside whom: to the bit for columns, unless a piece is
-shorter than a vector of the processor, and up to rounding for clients and samples, whose products a
-device may sum in another order.
+Pieces of fixed sizes (clients trained together, columns of masks, samples evaluated) fit into an
+ordinary GPU. Where one does not, because the GPU is small or shared, it is halved again and again,
+down to one. The results are those of the whole piece as far as its work does not depend on the
+other items in it: to the bit for columns, unless a piece is shorter than a vector register, and up
+to rounding for clients and samples, whose products a device may sum in another order.
 """
 
 import logging
@@ -23,69 +22,83 @@ _LOG = logging.getLogger(__name__)
 
 
 class DeviceMemoryError(torch.OutOfMemoryError):
-    """Not even the smallest piece fits; the message says what was asked where, and the ways out."""
+    """The smallest piece does not fit; the message names stage, device, request and remedies."""
 
 
 def with_halving(work: Callable[[slice], R], whole: slice, what: str) -> list[R]:
-    """``[work(whole)]``, or of the halves of ``whole``, in order, where memory does not suffice.
+    """Run ``work`` on a slice, or on its halves where memory is short.
 
-    ``work`` is asked again for what it could not do, so it must leave everything as it was until it
-    is sure to succeed.  ``what`` the slice counts is said in the log.  Raises torch's error where a
-    slice of one does not fit either.
+    ``work`` runs again after a failure, so it must change nothing until it is sure to succeed.
+
+    Args:
+        work: Function of a slice.
+        whole: The slice.
+        what: Plural noun for the items of the slice, for the log.
+
+    Returns:
+        The results of the pieces, in order; one result if the whole slice fits.
+
+    Raises:
+        torch.OutOfMemoryError: If a slice of one item does not fit.
     """
     try:
         return [work(whole)]
     except RuntimeError as error:
         count = whole.stop - whole.start
-        if count < 2 or not _of_memory(error):
+        if count < 2 or not _is_memory_error(error):
             raise
-        said = _asked(error)
-    # only here: the error holds on to the tensors that were in the way
+        request = _request(error)
+    # only here: the error keeps the tensors of the failed piece alive
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    _warn(f"out of memory with {count} {what} at once ({said}): done in halves")
-    # a power of two: whole vectors of a processor, whose last digits are not those of its scalars
+    _warn(f"out of memory with {count} {what} at once ({request}): working in halves")
+    # a power of two, so that pieces are whole vectors: vector and scalar code differ in last digits
     middle = whole.start + (1 << (count - 1).bit_length() - 1)
     halves = (slice(whole.start, middle), slice(middle, whole.stop))
-    return [found for half in halves for found in with_halving(work, half, what)]
+    return [result for half in halves for result in with_halving(work, half, what)]
 
 
 @cache
 def _warn(sentence: str) -> None:
-    """Say it once: what does not fit once does not fit in the next step either."""
+    """Log a sentence once: what does not fit once does not fit in the next step either."""
     _LOG.warning(sentence)
 
 
 @contextmanager
 def explain_memory_errors(stage: str, device: str) -> Iterator[None]:
-    """Inside, an error of memory names the ``stage``, the ``device`` and the ways out.
+    """Turn memory errors inside the block into ones that name stage, device and remedies.
 
-    Raises DeviceMemoryError.
+    Args:
+        stage: Name of the stage.
+        device: Name of the device.
+
+    Raises:
+        DeviceMemoryError: If memory runs out inside.
     """
     try:
         yield
     except DeviceMemoryError:
         raise
     except RuntimeError as error:
-        if not _of_memory(error):
+        if not _is_memory_error(error):
             raise
         raise DeviceMemoryError(
             f"the memory of {device} does not suffice for the stage {stage}, in the smallest "
-            f"pieces it can be cut into: {_asked(error)}. Let fewer jobs use the device at once "
+            f"pieces it can be cut into: {_request(error)}. Let fewer jobs use the device at once "
             "(--resources gpu_slots=1), end what else runs on it, take one with more memory, or "
             "set in the study device: cpu, a smaller batch_size or model, or for skymask "
             "mask_precision: bfloat16; then run the same command again"
         ) from error
 
 
-def _of_memory(error: RuntimeError) -> bool:
-    """Whether ``error`` is torch's or, by its words, that of a library below it."""
+def _is_memory_error(error: RuntimeError) -> bool:
+    """Return whether ``error`` is torch's or, by its text, that of a library below it."""
     words = ("ALLOC_FAILED", "CUDA error: out of memory")
     return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
-def _asked(error: RuntimeError) -> str:
-    """What was asked for and what there was, in torch's own words but for its advice."""
+def _request(error: RuntimeError) -> str:
+    """Return what was requested and what was free, in torch's words without its advice."""
     sentences = re.split(r"\.\s+(?=[A-Z])", " ".join(str(error).split()))
     kept = [s for s in sentences[:4] if not s.startswith(("See ", "If ", "Process "))]
-    return ". ".join(kept).rstrip(".") or "torch says no more"
+    return ". ".join(kept).rstrip(".") or "torch gives no details"

@@ -1,8 +1,8 @@
-"""Work shared out among threads, each of which has one thread of torch.
+"""Work distributed over threads, each with one thread of torch.
 
-Torch splits every operation among its threads.  Operations on a batch of 32 samples are too small
-for that; whole clients, or blocks of columns, side by side are not.  And since each piece of work
-is done by one thread, its bits do not depend on how many there are.
+Torch splits every operation among its threads. Operations on a batch of 32 samples are too small
+for that, but whole clients or blocks of columns can run next to each other. Since each piece of
+work is done by one thread, its bits do not depend on the number of threads.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -23,11 +23,21 @@ R = TypeVar("R")
 def parallel_map(
     work: Callable[[T], R], items: Iterable[T], device: torch.device | None = None
 ) -> list[R]:
-    """``[work(item) for item in items]``, by as many threads as torch has here.
+    """Return ``[work(item) for item in items]``, computed by as many threads as torch has.
 
-    For tensors on another ``device`` than the CPU, which does one thing after the other, by one.
-    Python's own lock is free while an operation of torch or a compiled loop runs.  Of the errors
-    the first is raised, once what is under way has ended; the rest is not begun.
+    Python's lock is free while an operation of torch or a compiled loop runs.
+
+    Args:
+        work: Function of one item.
+        items: The items.
+        device: Device of the tensors. On another device than the CPU, which does one thing after
+            the other, one thread does all the work.
+
+    Returns:
+        The results, in the order of the items.
+
+    Raises:
+        Exception: The first error of ``work``, once running work has ended; no further work starts.
     """
     if device is not None and device.type != "cpu":
         return [work(item) for item in items]
@@ -47,10 +57,10 @@ def parallel_map(
 
 @contextmanager
 def parallel_map_only() -> Iterator[None]:
-    """Inside, only :func:`parallel_map` uses several threads, as many as torch had; torch uses one.
+    """Leave all threads to :func:`parallel_map` inside the block; torch uses one.
 
-    After each operation that torch splits, its threads stay awake for a moment, in which they are
-    in the way of those here.  So a loop that hands out most of its work does the rest alone.
+    After each operation that torch splits, its threads stay awake for a moment and slow down
+    others. So a loop that distributes most of its work does the rest with one thread.
     """
     if getattr(_here, "threads", None) is not None:
         yield
@@ -65,7 +75,7 @@ def parallel_map_only() -> Iterator[None]:
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """One thread of torch inside, as many as before afterwards."""
+    """Limit torch to one thread inside the block."""
     threads = torch.get_num_threads()
     if threads == 1:
         yield
@@ -79,11 +89,11 @@ def single_threaded() -> Iterator[None]:
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that stay, since starting them takes as long as a small piece of work."""
+    """Start threads that stay, since starting them takes as long as a small piece of work."""
     own = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, initializer=_start)
-    # all are started at once; each has said that it wants one thread of torch, which is what torch
-    # would give to threads that are started later, so it is told again
+    # all start at once; each sets torch's threads to one, which would also hold for threads started
+    # later, so the number is set again
     started = Barrier(threads + 1, timeout=60)
     for _ in range(threads):
         pool.submit(started.wait)
@@ -94,5 +104,5 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 def _start() -> None:
     torch.set_num_threads(1)
-    # asked once, or torch would give the thread what it gives to new ones
+    # read once, or torch would reset it to the number for new threads
     assert torch.get_num_threads() == 1
