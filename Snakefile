@@ -63,7 +63,7 @@ onstart:
 onsuccess:
     close()
     if "SKYMASK_SUMMARY" not in os.environ and all(map(os.path.exists, TABLES)):
-        print(console.text(STUDY.name))
+        print(console.summary(STUDY.name))
     print_cost()
 
 

@@ -14,7 +14,7 @@ from skymask.reporting import console, publish, timings, trace
 from skymask.study import load
 
 COMMANDS = {
-    "summary": (console.text, "print the tables of a study and where its files lie"),
+    "summary": (console.summary, "print the tables of a study and where its files lie"),
     "timings": (timings.text, "print what the wall time of a study's jobs went to"),
 }
 """A function of a study's name and the results folder, and what it does."""

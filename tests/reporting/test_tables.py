@@ -1,4 +1,4 @@
-"""The numbers and the shape of a study's tables, from rows written by hand."""
+"""The tables of a study, from hand-written rows."""
 
 import csv
 import math
@@ -13,7 +13,7 @@ import pytest
 
 from skymask.artifacts.parquet import ArtifactError, read_table, write_table
 from skymask.artifacts.records import write_rows
-from skymask.reporting import captions, console, outputs, table_layout, tables
+from skymask.reporting import captions, console, outputs, table_files, table_layout, tables
 from skymask.study import grid as study_grid
 
 BASE = {
@@ -125,6 +125,10 @@ def grid(tmp_path):
     return found
 
 
+def text_of(table, cell):
+    return table_layout.cell_text(pd.Series(cell), table_layout.LAYOUTS[table])
+
+
 def cells_of(grid, folder):
     table = tables.cells_table(tables.runs_table(grid, folder), grid)
     return {(row["defense"], row["attack"]): row for row in table.to_dict("records")}
@@ -132,7 +136,7 @@ def cells_of(grid, folder):
 
 def test_runs_table_is_read_as_it_was_written(grid, tmp_path):
     folder = tmp_path / "results" / "tables" / grid.name
-    tables.write(grid, tmp_path, folder)
+    table_files.write(grid, tmp_path, folder)
     table = tables.read_runs(folder)
     pd.testing.assert_frame_equal(table, tables.runs_table(grid, tmp_path))
     # runs 5 and 6 rounds long belong to a longer study
@@ -142,7 +146,7 @@ def test_runs_table_is_read_as_it_was_written(grid, tmp_path):
 
 def test_runs_table_with_other_columns_is_an_error(grid, tmp_path):
     folder = tmp_path / "results" / "tables" / grid.name
-    tables.write(grid, tmp_path, folder)
+    table_files.write(grid, tmp_path, folder)
     path = folder / "runs.parquet"
     old = read_table(path, "runs_table", grid.name).drop_columns(["rounds"])
     write_table(path, "runs_table", grid.name, old)
@@ -199,7 +203,7 @@ def test_one_seed_has_no_standard_deviation(tmp_path):
     cell = cells_of(found, written(found, tmp_path))["fedavg", "min_max"]
     assert (cell["seeds"], cell["accuracy_mean"]) == (1, 0.5)
     assert math.isnan(cell["accuracy_std"])
-    assert table_layout.show_accuracy(cell) == "0.500"
+    assert text_of("accuracy", cell) == "0.500"
 
 
 def test_detection_rates_are_shares_of_rounds_and_clients(grid, tmp_path):
@@ -212,14 +216,14 @@ def test_detection_rates_are_shares_of_rounds_and_clients(grid, tmp_path):
     assert cell["fpr_mean"] == pytest.approx(1 / 24, rel=1e-12)
     assert cell["fnr_mean"] == 0.125
     assert cell["fpr_std"] == pytest.approx(1 / 12 / math.sqrt(2), rel=1e-12)
-    assert table_layout.show_detection(cell) == "4.2 / 12.5"
+    assert text_of("detection", cell) == "4.2 / 12.5"
 
 
 def test_a_rule_without_verdicts_has_no_rates(grid, tmp_path):
     runs = tables.runs_table(grid, tmp_path)
     rates = runs[runs["defense"] == "fedavg"][["fpr", "fnr"]]
     assert rates.isna().all(axis=None)
-    assert table_layout.show_detection(cells_of(grid, tmp_path)["fedavg", "min_max"]) == "– / –"
+    assert text_of("detection", cells_of(grid, tmp_path)["fedavg", "min_max"]) == "– / –"
 
 
 def test_a_rule_that_only_rejects_what_is_not_finite_has_no_rates(tmp_path):
@@ -241,7 +245,7 @@ def test_without_attackers_there_is_no_false_negative_rate(tmp_path):
     # client 3 is benign here, and rejected in 3 of 4 rounds; client 0 once: 4 of 16
     assert cell["fpr_mean"] == 0.25
     assert math.isnan(cell["fnr_mean"])
-    assert table_layout.show_detection(cell) == "25.0 / –"
+    assert text_of("detection", cell) == "25.0 / –"
 
 
 def test_what_got_through_is_a_mean_over_all_rounds(grid, tmp_path):
@@ -257,10 +261,8 @@ def test_what_got_through_is_a_mean_over_all_rounds(grid, tmp_path):
     assert cell["attacker_weight_mean"] == 0.375
     assert cell["benign_distance_mean"] == 1.5
     assert cell["benign_distance_std"] == pytest.approx(1 / math.sqrt(2), rel=1e-12)
-    assert table_layout.show_influence(cell) == "37.5 / 1.50"
-    assert (
-        table_layout.show_influence(cells_of(grid, tmp_path)["fedavg", "min_max"]) == "25.0 / 1.50"
-    )
+    assert text_of("got_through", cell) == "37.5 / 1.50"
+    assert text_of("got_through", cells_of(grid, tmp_path)["fedavg", "min_max"]) == "25.0 / 1.50"
 
 
 def test_a_rule_that_is_not_linear_has_a_distance_and_no_weight(tmp_path):
@@ -272,7 +274,7 @@ def test_a_rule_that_is_not_linear_has_a_distance_and_no_weight(tmp_path):
     write_rows(tmp_path / name / "aggregates.parquet", "aggregates", name, rows)
     cell = cells_of(found, tmp_path)["median", "min_max"]
     assert math.isnan(cell["attacker_weight_mean"])
-    assert table_layout.show_influence(cell) == "– / 1.00"
+    assert text_of("got_through", cell) == "– / 1.00"
 
 
 def test_a_backdoors_success_is_the_mean_of_the_last_evaluations(tmp_path):
@@ -283,8 +285,8 @@ def test_a_backdoors_success_is_the_mean_of_the_last_evaluations(tmp_path):
     assert rates == {1: 0.5, 2: 1.0}
     assert all(math.isnan(r["attack_success_rate"]) for r in runs if r["attack"] == "none")
     cells = cells_of(found, tmp_path)
-    assert table_layout.show_success(cells["fedavg", "scaling"]) == "75.0 / 0.625"
-    assert table_layout.show_success(cells["fedavg", "none"]) == "– / 0.625"
+    assert text_of("attack_success", cells["fedavg", "scaling"]) == "75.0 / 0.625"
+    assert text_of("attack_success", cells["fedavg", "none"]) == "– / 0.625"
 
 
 def test_what_masks_do_to_layers_is_a_mean_over_rounds_and_seeds(grid, tmp_path):
@@ -334,7 +336,7 @@ def test_masks_that_were_never_learned_leave_an_empty_table(tmp_path):
     written(found, tmp_path)
     for name in found.runs:
         write_rows(tmp_path / name / "layers.parquet", "layers", name, [])
-    tables.write(found, tmp_path, tmp_path / "tables")
+    table_files.write(found, tmp_path, tmp_path / "tables")
     _, header, rows = markdown_table(tmp_path / "tables" / "mask_layers.md")
     assert header[-1] == "unlike_malicious"
     assert rows == []
@@ -406,7 +408,7 @@ TABLES = ["accuracy", "detection", "got_through", "mask_layers", "runs", "signif
 @pytest.fixture
 def folder(grid, tmp_path):
     """The written tables of ``grid``."""
-    tables.write(grid, tmp_path, tmp_path / "tables" / grid.name)
+    table_files.write(grid, tmp_path, tmp_path / "tables" / grid.name)
     return tmp_path / "tables" / grid.name
 
 
@@ -431,7 +433,7 @@ def test_every_table_is_written_in_four_formats(folder):
 
 def test_an_excluded_cell_is_a_dash_and_the_others_are_numbers(tmp_path):
     found = read(assumed_malicious=1)
-    tables.write(found, written(found, tmp_path), tmp_path / "tables")
+    table_files.write(found, written(found, tmp_path), tmp_path / "tables")
     _, _, rows = markdown_table(tmp_path / "tables" / "accuracy.md")
     best = "**0.625 ± 0.177**"
     assert rows == [["none", best, best, "–"], ["min_max", best, best, best]]
@@ -447,8 +449,8 @@ def test_markdown_is_a_table_of_attacks_by_defenses(folder):
     assert caption == (
         "Study tiny_study: final test accuracy after 4 rounds, the mean of the last 2 evaluations; "
         "mean ± standard deviation over 2 seeds. Bold: the highest mean of each row. "
-        "Setting: data set digits, model mlp, 4 clients, 25 % of clients malicious (under none "
-        "nobody), partition iid, 10 samples per client."
+        "Setting: data set digits, model mlp, 4 clients, 25 % of clients malicious (no client "
+        "with attack none), partition iid, 10 samples per client."
     )
     caption, header, rows = markdown_table(folder / "detection.md")
     assert rows == [
@@ -465,7 +467,10 @@ def test_markdown_shows_what_got_through_and_the_layers(folder):
         ["none", "**25.0 / 1.50**", "undefined", "–"],
         ["min_max", "**25.0 / 1.50**", "undefined", "**37.5 / 1.50**"],
     ]
-    assert "over all 4 rounds (the share: those in which the model moved) and 2 seeds" in caption
+    assert (
+        "over all 4 rounds (the share: over rounds in which the model was updated) and 2 seeds"
+        in caption
+    )
     caption, header, rows = markdown_table(folder / "mask_layers.md")
     assert header[:3] == ["defense", "attack", "layer"]
     assert len(rows) == 4
@@ -474,7 +479,7 @@ def test_markdown_shows_what_got_through_and_the_layers(folder):
 
 def test_only_attacks_with_a_trigger_are_in_the_table_of_success(tmp_path):
     found = read(attack=["none", "scaling", "min_max", "dba"], exclude=[])
-    tables.write(found, written(found, tmp_path), tmp_path / "tables")
+    table_files.write(found, written(found, tmp_path), tmp_path / "tables")
     caption, header, rows = markdown_table(tmp_path / "tables" / "attack_success.md")
     assert header == ["attack", "fedavg", "trimmed_mean", "skymask"]
     best = "**75.0 / 0.625**"
@@ -491,7 +496,7 @@ def test_only_attacks_with_a_trigger_are_in_the_table_of_success(tmp_path):
 
 def test_a_study_without_masks_or_backdoors_has_no_table_of_them(tmp_path):
     found = read(defense=["fedavg", "trimmed_mean"], exclude=[])
-    tables.write(found, written(found, tmp_path), tmp_path / "tables")
+    table_files.write(found, written(found, tmp_path), tmp_path / "tables")
     names = {path.stem for path in (tmp_path / "tables").iterdir()}
     assert names == {"accuracy", "detection", "got_through", "runs"}
 
@@ -509,7 +514,7 @@ def test_markdown_names_every_run(folder, grid):
 )
 def test_settings_stack(tmp_path, axis, values):
     found = one_seed(**{axis: values})
-    tables.write(found, written(found, tmp_path), tmp_path / "tables")
+    table_files.write(found, written(found, tmp_path), tmp_path / "tables")
     _, header, rows = markdown_table(tmp_path / "tables" / "accuracy.md")
     assert header == ["setting", "attack", "fedavg", "trimmed_mean", "skymask"]
     assert [row[:2] for row in rows] == [
@@ -519,7 +524,7 @@ def test_settings_stack(tmp_path, axis, values):
 
 def test_a_cell_with_fewer_seeds_says_so(tmp_path):
     found = read(exclude=[{"attack": "none", "data_seed": 2}])
-    tables.write(found, written(found, tmp_path), tmp_path / "tables")
+    table_files.write(found, written(found, tmp_path), tmp_path / "tables")
     _, _, rows = markdown_table(tmp_path / "tables" / "accuracy.md")
     assert [row[:2] for row in rows] == [
         ["none", "**0.500**"],
@@ -651,12 +656,12 @@ def test_each_setting_has_its_best(tmp_path):
 
 def test_the_oracle_of_a_study_is_never_bold(tmp_path):
     found = read(defense=["fedavg", "oracle"], exclude=[])
-    tables.write(found, written(found, tmp_path), tmp_path / "tables")
+    table_files.write(found, written(found, tmp_path), tmp_path / "tables")
     caption, _, rows = markdown_table(tmp_path / "tables" / "accuracy.md")
     assert rows == [
         [attack, "**0.625 ± 0.177**", "0.625 ± 0.177"] for attack in ("none", "min_max")
     ]
-    assert "Bold: the highest mean of each row, oracle aside" in caption
+    assert "Bold: the highest mean of each row, except oracle" in caption
 
 
 # --- captions -----------------------------------------------------------------------------------
@@ -702,7 +707,7 @@ def test_a_caption_at_small_scale_says_what_was_scaled_down():
     }
     found = read(samples_per_client=..., small=small, scale="small")
     sentence = (
-        "Scaled down: rounds 2 (in full 4), samples_per_client 5 (all), "
+        "Scaled down: rounds 2 (full scale 4), samples_per_client 5 (all), "
         "partition label_bias (bias 0.1) (iid), clients 12 (4), data_seed 1 ([1, 2]), "
         "training_seed 1 ([1, 2])."
     )
@@ -749,12 +754,12 @@ def test_a_latex_caption_is_escaped(folder, table):
     assert not re.search(r"(?<!\\)[_%#]", caption)
 
 
-def test_a_wide_latex_table_is_scaled_and_a_narrow_one_is_not(folder):
-    narrow, wide = ((folder / f"{t}.tex").read_text("utf-8") for t in ("accuracy", "runs"))
-    assert "resizebox" not in narrow
-    assert "graphicx" not in narrow
-    assert "\\resizebox{\\textwidth}{!}{%\n\\begin{tabular}" in wide
-    assert "\\end{tabular}\n}\n\\end{table}" in wide
+def test_latex_shrinks_a_table_that_is_too_wide(folder):
+    text = (folder / "runs.tex").read_text("utf-8")
+    fit = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
+    assert f"{fit}\n\\begin{{tabular}}" in text
+    assert "\\end{tabular}\n}\n\\end{table}" in text
+    assert text.startswith("% needs \\usepackage{booktabs} and \\usepackage{graphicx}\n")
 
 
 def test_every_mark_of_latex_is_escaped():
@@ -763,8 +768,8 @@ def test_every_mark_of_latex_is_escaped():
     )
     text = table_layout.latex(table, "50 % of a_b", "tab:x_y")
     assert (
-        "a\\_b \\& 5 \\% \\#1 \\{x\\} \\$y\\$ \\textasciitilde{} \\textasciicircum{} "
-        "\\textless{} \\textgreater{} \\textbackslash{} \\textbar{} & "
+        "a\\_b \\& 5 \\% \\#1 \\{x\\} \\$y\\$ \\textasciitilde \\space \\textasciicircum \\space "
+        "\\textless{} \\textgreater{} \\textbackslash \\space \\textbar{} & "
         "1 $\\pm$ 2 -- $-$3 $^\\dagger$ \\\\"
     ) in text
     assert "\\caption{50 \\% of a\\_b}\n\\label{tab:x_y}" in text
@@ -833,7 +838,7 @@ def test_missing_numbers_are_missing_not_zero(folder):
 
 def test_the_columns_of_a_table_do_not_depend_on_its_content(folder, tmp_path):
     found = read(assumed_malicious=1)
-    tables.write(found, written(found, tmp_path), tmp_path / "other")
+    table_files.write(found, written(found, tmp_path), tmp_path / "other")
     for table in TABLES:
         schemas = [
             pq.read_schema(where / f"{table}.parquet") for where in (folder, tmp_path / "other")
@@ -842,7 +847,7 @@ def test_the_columns_of_a_table_do_not_depend_on_its_content(folder, tmp_path):
 
 
 def test_tables_are_the_same_bytes_every_time(grid, folder, tmp_path):
-    tables.write(grid, tmp_path, tmp_path / "again")
+    table_files.write(grid, tmp_path, tmp_path / "again")
     for path in folder.iterdir():
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
 
@@ -851,7 +856,7 @@ def test_tables_are_the_same_bytes_every_time(grid, folder, tmp_path):
 
 
 def test_the_summary_shows_the_tables_and_where_they_lie(folder, tmp_path):
-    text = console.text("tiny_study", tmp_path)
+    text = console.summary("tiny_study", tmp_path)
     for name in ("accuracy", "detection"):
         assert (folder / f"{name}.md").read_text(encoding="utf-8") in text
     assert f"{folder}/{{accuracy,detection,got_through,mask_layers,runs,significance}}" in text
@@ -862,4 +867,4 @@ def test_the_summary_shows_the_tables_and_where_they_lie(folder, tmp_path):
 
 def test_the_summary_of_a_study_that_was_not_run_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"never_run/accuracy\.md"):
-        console.text("never_run", tmp_path)
+        console.summary("never_run", tmp_path)

@@ -111,20 +111,20 @@ def test_a_study_shows_what_its_time_went_to(tmp_path, capsys):
     file = study(tmp_path, {"a": one, "b": two})
     assert cli.main(["timings", str(file), "--results", str(tmp_path)]) == 0
     text = capsys.readouterr().out
-    assert "| train     |     30.0 |  60.0% |" in text
-    assert "| aggregate |     15.0 |  30.0% |" in text
-    assert "| start     |      3.0 |   6.0% |" in text
+    assert "| train     |      30.0 |       60.0 |" in text
+    assert "| aggregate |      15.0 |       30.0 |" in text
+    assert "| start     |       3.0 |        6.0 |" in text
     assert "evaluate" not in text
-    assert "2 jobs of 25.0 seconds, 10.0% of it beside the stages." in text
-    assert timings.shares("s", tmp_path)["train"] == (2, 30.0)
+    assert "2 jobs of 25.0 seconds on average, 10.0% of it outside the four stages." in text
+    assert timings.by_stage("s", tmp_path).loc["train"].tolist() == [2, 30.0]
 
 
 def test_jobs_of_one_stage_say_that_the_rest_is_not_kept(tmp_path):
     study(tmp_path, {"a": [("train", 1.0), ("aggregate", 3.0)]})
     text = timings.text("s", tmp_path)
-    assert "| aggregate |      3.0 |  75.0% |" in text
-    assert "is not kept" in text
-    assert "beside the stages" not in text
+    assert "| aggregate |       3.0 |       75.0 |" in text
+    assert "is not recorded" in text
+    assert "four stages" not in text
 
 
 def test_a_study_that_has_not_run_is_named(tmp_path, capsys):

@@ -100,7 +100,7 @@ def results(request, tmp_path, monkeypatch):
     target = tmp_path / "results" / "tables" / "s"
     runs = tables.runs_table(read_study, tmp_path / "results" / "runs")
     cells = tables.cells_table(runs, read_study)
-    rows = pa.Table.from_pandas(runs, preserve_index=False)
+    rows = pa.Table.from_pandas(runs, schema=SCHEMAS["runs"], preserve_index=False)
     write_table(target / "runs.parquet", "runs_table", "s", rows)
     keys = ["setting", "defense", "attack", "seeds", "undefined"]
     figures = {
@@ -207,7 +207,7 @@ def test_labels_are_cut_at_commas_outside_brackets():
         ({"setting": None}, "add --setting with one of\n  malicious_share=0.25"),
         ({"setting": "malicious_share=0.3"}, "but\n  malicious_share=0.25\n  malicious_share=0.5"),
         ({"columns": ["fpr_mean"]}, "known: accuracy_mean, accuracy_std"),
-        ({"cell": "min_max,bulyan", "setting": "malicious_share=0.5"}, "it is undefined: bulyan"),
+        ({"cell": "min_max,bulyan", "setting": "malicious_share=0.5"}, "is undefined: bulyan"),
         ({"name": "runs.parquet"}, "has no cells"),
         ({"name": "accuracy.md"}, "name the .csv or .parquet file"),
     ],
@@ -241,13 +241,13 @@ def test_a_number_that_was_changed_in_the_table_is_found(results, column, value)
     path = table(results)
     changed(path, column, value, line_of_the_cell(path))
     found = follow(results)
-    assert found.problems == [f"{column} of the table is not what its runs say"]
+    assert found.problems == [f"{column} of the table is not that of its runs"]
     assert "they DIFFER" in found.text
 
 
 def test_a_number_of_seeds_that_is_not_that_of_the_runs_is_found(results):
     changed(table(results), "seeds", "3", line_of_the_cell(table(results)))
-    assert follow(results).problems == ["the table says 3 seeds, runs.parquet has 2 runs"]
+    assert follow(results).problems == ["the table has 3 seeds, runs.parquet has 2 runs"]
 
 
 def test_rows_of_a_run_that_were_changed_are_found(results):
@@ -257,9 +257,9 @@ def test_rows_of_a_run_that_were_changed_are_found(results):
     rows[-1]["accuracy"] = 0.5
     write_rows(path, "metrics", experiment.run, rows)
     problems = "\n".join(follow(results).problems)
-    assert "accuracy is 0.5 in runs.parquet, by its files 0.375" in problems
+    assert "accuracy is 0.5 in runs.parquet, 0.375 by its files" in problems
     assert f"{path} differs from the rows of its jobs" in problems
-    assert "accuracy_mean of the table is not what its runs say" in problems
+    assert "accuracy_mean of the table is not that of its runs" in problems
 
 
 def test_rows_of_a_run_that_were_changed_to_the_same_mean_are_found(results):
@@ -335,4 +335,4 @@ def test_a_table_that_is_not_there_is_named(results, capsys):
 
 
 def test_the_runs_table_has_the_columns_that_are_followed():
-    assert {"run", "round", "evaluations", *tables.FIGURES} <= set(SCHEMAS["runs"].names)
+    assert {"run", "rounds", "round", "evaluations", *tables.METRICS} <= set(SCHEMAS["runs"].names)

@@ -38,7 +38,7 @@ NEEDED = {
     "experiments": STUDY,
     "figure": STUDY,
     "initialise": {"torch"},
-    "overview": STUDY,
+    "overview": {*STUDY, "pandas"},
     "partition": set(),
     "span": {"torch"},
     "tables": {*STUDY, "pandas"},

@@ -1,7 +1,11 @@
-# The overview of a study, and the parts of the page that `snakemake --report` makes.
+# The overview page of a study, and the parts of the report of `snakemake --report`.
 import hashlib
 
-REPORT = BASE / "workflow" / "report"
+# files that the pages are made from and that fingerprints do not cover
+PAGE_FILES = [
+    *sorted((BASE / "workflow" / "report").iterdir()),
+    *sorted((BASE / "src" / "skymask" / "reporting" / "templates").iterdir()),
+]
 STUDY_FILES = workflow.overwrite_configfiles or workflow.configfiles
 PAGES = {"table": outputs.tables(STUDY), "figure": outputs.figures(STUDY)}
 OVERVIEW = f"results/tables/{STUDY.name}/overview.html"
@@ -14,7 +18,7 @@ rule overview:
         metrics=collected("metrics"),
         timings=collected("timings"),
     output:
-        # what the report offers besides
+        # results that the report lists
         [
             report(
                 f"results/report/{STUDY.name}/{kind}s/{name}.html",
@@ -26,7 +30,7 @@ rule overview:
             for name in names
         ],
         page=OVERVIEW,
-        # what the report begins with
+        # the first page of the report
         part=f"results/report/{STUDY.name}/overview.html",
     log:
         f"results/logs/overview/{STUDY.name}.log",
@@ -39,9 +43,8 @@ rule overview:
         cells=outputs.digest(STUDY),
         file=", ".join(map(os.path.relpath, STUDY_FILES)),
         source=fingerprint("skymask.reporting.report"),
-        # the style sheet and the captions
         texts=hashlib.sha256(
-            b"".join(path.read_bytes() for path in sorted(REPORT.iterdir()))
+            b"".join(path.read_bytes() for path in PAGE_FILES)
         ).hexdigest()[:12],
     script:
         "../scripts/overview.py"

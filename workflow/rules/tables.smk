@@ -15,6 +15,6 @@ rule study_tables:
         "../../environment.yml"
     params:
         cells=outputs.digest(STUDY),
-        source=fingerprint("skymask.reporting.tables"),
+        source=fingerprint("skymask.reporting.table_files"),
     script:
         "../scripts/tables.py"

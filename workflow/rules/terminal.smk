@@ -1,4 +1,4 @@
-# What the terminal shows while jobs run, and at the end.
+# Output in the terminal while jobs run, and at the end.
 import time
 
 from skymask.jobs import monitor  # noqa: E402
@@ -14,11 +14,8 @@ def show():
 
 
 def run_line(run):
-    """What is said of a finished run."""
-    # pandas and pyarrow come in when there is something to read
-    from skymask.reporting import closing
-
-    return closing.run_line(STUDY, run)
+    """The line for a finished run."""
+    return console.run_line(STUDY, run)
 
 
 def close():
@@ -28,8 +25,6 @@ def close():
 
 
 def print_cost():
-    """What the study cost, once it is whole."""
+    """Print the cost of a complete study."""
     if all(map(os.path.exists, collected("timings"))):
-        from skymask.reporting import closing
-
-        print(closing.cost_line(STUDY, time.monotonic() - STARTED))
+        print(console.cost_line(STUDY, time.monotonic() - STARTED))

@@ -1,10 +1,10 @@
-"""The tables of a study, from the collected rows of its runs."""
+"""Tables of a study, from the collected rows of its runs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skymask.jobs.log import logged
-from skymask.reporting.tables import write
+from skymask.reporting.table_files import write
 from skymask.study import load
 
 if TYPE_CHECKING:

@@ -7,6 +7,25 @@ def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
     return pa.schema([pa.field(n, t, metadata={"description": d}) for n, t, d in columns])
 
 
+_CELL = (
+    ("setting", pa.string(), "the other axes of the study that vary, as name=value"),
+    ("defense", pa.string(), "defense"),
+    ("attack", pa.string(), "attack"),
+)
+
+
+def _cells(**metrics: str) -> pa.Schema:
+    """Columns of a table of cells with the mean and the standard deviation of some metrics."""
+    numbers = [
+        (f"{metric}_{kind}", pa.float64(), f"{text}, {statistic} over seeds")
+        for metric, text in metrics.items()
+        for kind, statistic in (("mean", "mean"), ("std", "standard deviation (ddof 1)"))
+    ]
+    seeds = ("seeds", pa.int64(), "number of runs, one per pair of seeds")
+    undefined = ("undefined", pa.string(), "why the cell has no run; null if it has")
+    return _schema(*_CELL, seeds, undefined, *numbers)
+
+
 SCHEMAS: dict[str, pa.Schema] = {
     "partition": _schema(
         ("sample", pa.int32(), "index of the sample in the training data"),
@@ -94,5 +113,67 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("fnr", pa.float64(), "malicious clients accepted, share over all rounds"),
         ("attacker_weight", pa.float64(), "attackers' share of the weight, mean over all rounds"),
         ("benign_distance", pa.float64(), "distance to the benign mean, mean over all rounds"),
+    ),
+    "accuracy": _cells(accuracy="final test accuracy, 0 to 1"),
+    "detection": _cells(
+        fpr="share of benign clients rejected, 0 to 1",
+        fnr="share of malicious clients accepted, 0 to 1",
+    ),
+    "got_through": _cells(
+        attacker_weight="attackers' share of the weight, 0 to 1",
+        benign_distance="distance of the aggregate to the benign mean, in its length",
+    ),
+    "attack_success": _cells(
+        attack_success_rate="share of triggered samples classified as the target, 0 to 1",
+        accuracy="final test accuracy, 0 to 1",
+    ),
+    "mask_layers": _schema(
+        *_CELL,
+        ("layer", pa.string(), "layer of the model"),
+        ("off_benign", pa.float64(), "share that the masks of benign clients switch off, 0 to 1"),
+        ("off_malicious", pa.float64(), "the same for malicious clients; null: there are none"),
+        ("off_server", pa.float64(), "the same for the server"),
+        ("unlike_benign", pa.float64(), "share in which they differ from the server's, 0 to 1"),
+        ("unlike_malicious", pa.float64(), "the same for malicious clients; null: there are none"),
+    ),
+    "published": _schema(
+        *_CELL,
+        ("figure", pa.string(), "accuracy, fpr, fnr, or below_fedavg: FedAvg's accuracy - ours"),
+        ("seeds", pa.int64(), "number of runs, one per pair of seeds"),
+        ("undefined", pa.string(), "why the cell has no run; null if it has"),
+        ("ours_mean", pa.float64(), "our value, mean over seeds, % or points"),
+        ("ours_std", pa.float64(), "its standard deviation (ddof 1); null with one seed"),
+        (
+            "published_low",
+            pa.float64(),
+            "published value, or lower end of its range; null: none",
+        ),
+        ("published_high", pa.float64(), "published value, or upper end of its range"),
+        (
+            "difference",
+            pa.float64(),
+            "ours - published, points; for a range the distance to its nearer end, 0 within",
+        ),
+        (
+            "beyond_spread",
+            pa.bool_(),
+            "whether the absolute difference exceeds 2 ours_std; null with one seed",
+        ),
+        ("certainty", pa.string(), "how the published value is known"),
+        ("source", pa.string(), "publication of the value"),
+    ),
+    "significance": _schema(
+        ("setting", pa.string(), "the other axes of the study that vary, as name=value"),
+        ("attack", pa.string(), "attack"),
+        ("defense", pa.string(), "SkyMask, or a variant of it"),
+        ("accuracy_mean", pa.float64(), "its test accuracy, mean over seeds, 0 to 1"),
+        ("baseline", pa.string(), "the best other defense, except oracle"),
+        ("baseline_mean", pa.float64(), "its test accuracy, mean over seeds, 0 to 1"),
+        ("seeds", pa.int64(), "number of pairs of runs with the same seeds"),
+        ("difference", pa.float64(), "SkyMask's accuracy - the baseline's, mean over pairs"),
+        ("low", pa.float64(), "lower end of its 95 % confidence interval; null: undefined"),
+        ("high", pa.float64(), "upper end of its 95 % confidence interval; null: undefined"),
+        ("p", pa.float64(), "p-value of the two-sided paired t-test; null: undefined"),
+        ("p_holm", pa.float64(), "p-value after Holm's correction over the rows of the table"),
     ),
 }

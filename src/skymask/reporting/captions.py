@@ -1,4 +1,4 @@
-"""The captions of a study's tables: what the figures are, what is bold, and the setting."""
+"""Captions of a study's tables."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -8,9 +8,9 @@ from skymask.reporting import published, published_table
 from skymask.reporting.outputs import tables
 from skymask.reporting.table_layout import ABSENT, LAYOUTS, MARK, UNDEFINED, UNKNOWN
 from skymask.study.experiment import Method
-from skymask.study.grid import Cell, Study
+from skymask.study.grid import Study
 
-GRAIN = (
+NEUTRAL = (
     "rounds_per_job",
     "minutes_per_job",
     "keep_updates",
@@ -21,48 +21,47 @@ GRAIN = (
     "device",
     "threads",
 )
-"""Keys that a small scale may change without a change in what is studied."""
+"""Keys that the small scale may change without changing what is studied."""
 
 
 def captions(study: Study) -> dict[str, str]:
-    """A caption per table of the study."""
-    seeds = _seeds(study)
+    """Write a caption for each table of the study, by name."""
+    seeds, rounds = _seeds(study), _rounds(study)
     over = f"mean ± standard deviation over {seeds}" if seeds != "one seed" else seeds
     last = study.final_evaluations
     final = "the last evaluation" if last == 1 else f"the mean of the last {last} evaluations"
-    length = _rounds(study)
-    meanings = {
-        "accuracy": f"final test accuracy after {length} rounds, {final}; {over}",
+    contents = {
+        "accuracy": f"final test accuracy after {rounds} rounds, {final}; {over}",
         "detection": (
             "false positive rate (benign clients rejected) / false negative rate (malicious "
-            f"clients accepted) in %, over all {length} rounds and {seeds}; {ABSENT} where a rule "
-            "gives no verdict per client or there is no such client"
+            f"clients accepted) in %, over all {rounds} rounds and {seeds}; {ABSENT} where a "
+            "defense gives no verdict per client or there is no such client"
         ),
         "got_through": (
-            "the attackers' share of the aggregate's weight in % / distance of the aggregate to "
-            f"the benign mean, in lengths of that mean; means over all {length} rounds (the "
-            f"share: those in which the model moved) and {seeds}; {ABSENT} where a rule is not "
-            "linear"
+            "attackers' share of the aggregation weight in % / distance of the aggregate from the "
+            f"benign mean, relative to the norm of that mean; means over all {rounds} rounds (the "
+            f"share: over rounds in which the model was updated) and {seeds}; {ABSENT} where a "
+            "defense is not linear"
         ),
         "attack_success": (
-            "attack success rate (triggered test samples of other classes called the target) in "
-            f"% / test accuracy, after {length} rounds, {final}; {over}"
+            "attack success rate (triggered test samples of other classes classified as the "
+            f"target) in % / test accuracy, after {rounds} rounds, {final}; {over}"
         ),
         "mask_layers": (
             "share of each layer that SkyMask's binary masks switch off (off), and in which they "
             "differ from the server's mask (unlike), by role; means over clients, "
-            f"{length} rounds and {seeds}"
+            f"{rounds} rounds and {seeds}"
         ),
         "published": _published(study, final) if "published" in tables(study) else "",
-        "significance": _significance(length, final),
+        "significance": _significance(rounds, final),
         "runs": "its runs; files in results/runs/RUN",
     }
-    # the others tell rounds and seeds with their figures
-    tail = {"runs": f", {length} rounds, {seeds}", "published": f", {length} rounds, {seeds}"}
+    # the other captions state rounds and seeds with their metrics
+    tail = {name: f", {rounds} rounds, {seeds}" for name in ("runs", "published")}
     return {
         name: " ".join(
             [
-                f"Study {study.name}: {meanings[name]}.",
+                f"Study {study.name}: {contents[name]}.",
                 *_bold(study, name),
                 f"Setting: {_setting(study)}{tail.get(name, '')}.",
                 *_scaled(study),
@@ -77,13 +76,13 @@ def _bold(study: Study, name: str) -> list[str]:
     if name not in LAYOUTS:
         return []
     oracle = any(cell.experiment.defense.name == "oracle" for cell in study.cells)
-    but = ", oracle aside (it knows who attacks: the upper bound)" if oracle else ""
+    but = ", except oracle (it knows the attackers: an upper bound)" if oracle else ""
     return [f"Bold: {LAYOUTS[name].best} of each row{but}."]
 
 
 def _seeds(study: Study) -> str:
-    """How many seeds the cells have."""
-    runs = Counter((c.setting, c.defense, c.attack) for c in study.cells if c.undefined is None)
+    """The number of seeds of the cells."""
+    runs = Counter(published.place_of(c) for c in study.cells if c.undefined is None)
     fewest, most = min(runs.values(), default=0), max(runs.values(), default=0)
     if fewest < most:
         return f"{fewest} to {most} seeds"
@@ -91,18 +90,13 @@ def _seeds(study: Study) -> str:
 
 
 def _rounds(study: Study) -> str:
-    """How many rounds the cells have."""
-    rounds = sorted({cell.rounds for cell in study.cells})
-    return f"{rounds[0]}" if len(rounds) == 1 else f"{rounds[0]} to {rounds[-1]}"
+    """The number of rounds of the cells."""
+    rounds = {cell.rounds for cell in study.cells}
+    return " to ".join(map(str, sorted({min(rounds), max(rounds)})))
 
 
 def _setting(study: Study) -> str:
-    """What all cells of a study have in common, as far as a reader must know it."""
-
-    def common(key: str) -> Any:
-        found = [getattr(cell.experiment, key) for cell in study.cells]
-        return found[0] if all(value == found[0] for value in found) else None
-
+    """What all cells of a study have in common."""
     layouts = {
         "dataset": "data set {}",
         "model": "model {}",
@@ -111,47 +105,43 @@ def _setting(study: Study) -> str:
         "partition": "partition {}",
         "samples_per_client": "{} samples per client",
     }
-    values = {key: common(key) for key in layouts if key != "malicious"}
-    values["malicious"] = _malicious(study.cells)
-    parts = [
-        layout.format(plain(key, values[key]))
-        for key, layout in layouts.items()
-        if values[key] is not None
-    ]
-    return ", ".join(parts) if parts else "in the table"
+    parts: list[str] = []
+    for key, layout in layouts.items():
+        values = [getattr(cell.experiment, key) for cell in study.cells]
+        common = values[0] if all(value == values[0] for value in values) else None
+        common = _malicious(study) if key == "malicious" else common
+        parts += [layout.format(plain(key, common))] if common is not None else []
+    return ", ".join(parts) or "in the table"
 
 
-def _malicious(cells: list[Cell]) -> str | None:
-    """The malicious share, where all cells under an attack have the same."""
-    attacked = [c.experiment for c in cells if c.experiment.attack.name != "none"]
+def _malicious(study: Study) -> str | None:
+    """The share of malicious clients, if it is the same in all cells with an attack."""
+    attacked = [c.experiment for c in study.cells if c.experiment.attack.name != "none"]
     shares = {f"{100 * run.malicious / run.clients:.3g} %" for run in attacked}
     if len(shares) != 1:
         return None
-    nobody = " (under none nobody)" if len(attacked) < len(cells) else ""
-    return f"{shares.pop()} of clients malicious{nobody}"
+    but = " (no client with attack none)" if len(attacked) < len(study.cells) else ""
+    return f"{shares.pop()} of clients malicious{but}"
 
 
 def _scaled(study: Study) -> list[str]:
     """What the small scale changed."""
-    changed = [
-        (key, plain(key, small), plain(key, full))
-        for key, (full, small) in study.reduced.items()
-        if key not in GRAIN
-    ]
-    return [f"Scaled down: {_beside(changed, 'in full')}."] if changed else []
+    changed = [(key, *both) for key, both in study.reduced.items() if key not in NEUTRAL]
+    listed = _compared(((key, small, full) for key, full, small in changed), "full scale")
+    return [f"Scaled down: {listed}."] if changed else []
 
 
-def _beside(values: Iterable[tuple[str, str, str]], of_whom: str) -> str:
-    """``clients 20 (in full 100), rounds 40 (2000)``: keys, ours, and the others' values."""
-    parts = []
-    for number, (key, ours, theirs) in enumerate(values):
-        named = f"{of_whom} {theirs}" if number == 0 else theirs
-        parts.append(f"{key} {ours} ({named})")
+def _compared(values: Iterable[tuple[str, Any, Any]], whose: str) -> str:
+    """``clients 20 (full scale 100), rounds 40 (2000)``: keys with our and other values."""
+    parts: list[str] = []
+    for key, ours, others in values:
+        label = "" if parts else f"{whose} "
+        parts.append(f"{key} {plain(key, ours)} ({label}{plain(key, others)})")
     return ", ".join(parts)
 
 
 def plain(key: str, value: Any) -> str:
-    """A value of a study's key as a caption has it.
+    """Format the value of a study's key for a caption.
 
     >>> plain("samples_per_client", None), plain("attack", ["none", {"name": "dba", "patch": 3}])
     ('all', '[none, dba (patch 3)]')
@@ -171,47 +161,43 @@ def plain(key: str, value: Any) -> str:
 
 
 def _published(study: Study, final: str) -> str:
-    """What the table ``published`` says, and where a study is not the paper's."""
-    below = "below fedavg: FedAvg's accuracy less the defense's, in points"
-    figures = [c.figure for c in published.comparisons(study)]
+    """What the table ``published`` shows, and where a study differs from the paper."""
+    below = "below fedavg: FedAvg's accuracy minus the defense's, in points"
+    metrics = {comparison.metric for comparison in published.comparisons(study)}
     parts = [
-        f"our figures beside those of the paper ({published.load().source}), all in % or points; "
-        f"ours is the mean ± standard deviation over seeds, accuracy being {final}; how the paper "
-        "averages is not known",
-        *([below] if published.BELOW_FEDAVG in figures else []),
-        "difference: ours less the published figure, in points, of a range less its nearer end "
-        "and 0 within",
-        f"{MARK} where it is more than 2 of our standard deviations (one seed has none, and no "
-        "mark)",
-        f"{UNKNOWN} where the paper's figure is not known to us",
+        f"our values compared with those of the paper ({published.load().source}), all in % or "
+        f"points; ours is the mean ± standard deviation over seeds, accuracy being {final}; how "
+        "the paper averages is not known",
+        *([below] if published.BELOW_FEDAVG in metrics else []),
+        "difference: ours minus the published value, in points; for a range the distance to its "
+        "nearer end, and 0 within",
+        f"{MARK} where it is more than 2 of our standard deviations (no mark with one seed)",
+        f"{UNKNOWN} where the paper's value is not known to us",
         *(
-            f"{certainty}: {', '.join(named).replace('_', ' ')}"
-            for certainty, named in published_table.certainties(study).items()
+            f"{certainty}: {', '.join(names).replace('_', ' ')}"
+            for certainty, names in published_table.certainties(study).items()
         ),
     ]
-    changed = [
-        (key, plain(key, ours), plain(key, theirs))
-        for key, (ours, theirs) in published_table.differences(study).items()
-    ]
+    changed = [(key, *both) for key, both in published_table.differences(study).items()]
     differs = (
-        f"Settings that differ from the paper's: {_beside(changed, 'published')}"
+        f"Settings that differ from the paper's: {_compared(changed, 'published')}"
         if changed
-        else "Of the settings that are known of the paper none differs"
+        else "No known setting of the paper differs"
     )
     missing = published_table.unknown_settings(study)
-    unknown = f". Not known of the paper: {', '.join(missing)}" if missing else ""
+    unknown = f". Settings the paper does not state: {', '.join(missing)}" if missing else ""
     return f"{'; '.join(parts)}. {differs}{unknown}"
 
 
-def _significance(length: str, final: str) -> str:
-    """What the table ``significance`` says, and what it cannot say."""
+def _significance(rounds: str, final: str) -> str:
+    """What the table ``significance`` shows, and the limits of the test."""
     return (
-        f"SkyMask's final test accuracy after {length} rounds ({final}) beside that of the best "
-        "baseline, the defense with the highest mean there, oracle and variants of SkyMask aside; "
-        "difference in points: the mean over seeds, paired by data seed and training seed, with "
-        "its 95 % confidence interval and p of the two-sided paired t-test; p (Holm) is corrected "
-        "for all rows of this table. The test assumes differences that are independent and "
-        "normally distributed over seeds. The best baseline is chosen after the fact, which "
+        f"SkyMask's final test accuracy after {rounds} rounds ({final}) compared with that of the "
+        "best baseline, the defense with the highest mean in its row, except oracle and variants "
+        "of SkyMask; difference in points: the mean over seeds, paired by data seed and training "
+        "seed, with its 95 % confidence interval and p of the two-sided paired t-test; p (Holm) is "
+        "corrected for all rows of this table. The test assumes differences that are independent "
+        "and normally distributed over seeds. The best baseline is chosen after the fact, which "
         "favours the baseline, and few seeds have little power: a large p is no evidence of "
         f"equality. The test is {UNDEFINED} with one seed, and where all differences are equal"
     )

@@ -1,8 +1,4 @@
-"""What an overview says of a study: what was run, by what, on what, and at what cost.
-
-All of it comes from the study's artifacts but the commit and the machine, which are those where and
-when it is asked for.
-"""
+"""Facts about a study: what was run, with what, at what cost."""
 
 import json
 import os
@@ -12,25 +8,35 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import pyarrow as pa
+
 from skymask.artifacts.parquet import read_schema
-from skymask.artifacts.records import read_rows
+from skymask.jobs import paths
+from skymask.reporting import timings
 from skymask.study.grid import Study
 
 
 def facts(study: Study, file: str, results: Path, base: Path) -> dict[str, str]:
-    """What was run, each fact under its name; those that are empty left out.
+    """Describe a study by its artifacts; commit and machine are those of this call.
 
-    ``file`` is the study's, ``results`` the folder of its artifacts, ``base`` that of the code.
-    Raises ArtifactError for a run that cannot be read.
+    Args:
+        study: the study.
+        file: its study file.
+        results: the results folder.
+        base: folder of the repository.
+
+    Returns:
+        Facts by their names.
+
+    Raises:
+        ArtifactError: a file of a run cannot be read.
     """
     runs = study.runs
-    rounds = sum(cell.rounds for cell in runs.values())
-    lengths = sorted({cell.rounds for cell in runs.values()})
-    length = str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
+    rounds = [cell.rounds for cell in runs.values()]
+    length = " to ".join(map(str, sorted({min(rounds), max(rounds)})))
     seeds = {(c.experiment.data_seed, c.experiment.training_seed) for c in runs.values()}
-    left_out = [cell for cell in study.cells if cell.undefined]
-    costs = cost(study, results)
-    found = {
+    undefined = [cell for cell in study.cells if cell.undefined]
+    values = {
         "study": study.name,
         "file": file,
         "scale": study.scale,
@@ -41,55 +47,44 @@ def facts(study: Study, file: str, results: Path, base: Path) -> dict[str, str]:
             f"{data}.{training}" for data, training in sorted(seeds)
         ),
         "runs": f"{len(runs):,}",
-        "undefined cells": f"{len(left_out)}: {left_out[0].undefined}" if left_out else "",
-        "rounds": f"{rounds:,} in all, {length} a run",
-        **{name: f"{hours} (from the timings of the runs)" for name, hours in costs.items()},
+        "undefined cells": f"{len(undefined)}: {undefined[0].undefined}" if undefined else "",
+        "rounds": f"{sum(rounds):,} in total, {length} per run",
+        **{
+            name: f"{hours} (from the timings of the runs)"
+            for name, hours in timings.cost(study, results).items()
+        },
         "versions": _versions(study, results),
         "commit": f"{commit(base) or 'none: not a git checkout'} (when this page was made)",
         "machine": f"{machine()} (where this page was made)",
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in values.items() if value}
 
 
 def _listed(labels: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(labels))
 
 
-def cost(study: Study, results: Path) -> dict[str, str]:
-    """Core hours of the study's rounds, those of GPUs apart, by the timings of its runs.
-
-    Raises ArtifactError for a run that cannot be read.
-    """
-    seconds: Counter[str] = Counter()
-    for run, cell in study.runs.items():
-        rows = read_rows(results / "runs" / run / "timings.parquet", "timings", run)
-        for row in rows.select(["round", "seconds", "device"]).to_pylist():
-            if row["round"] <= cell.rounds:
-                on_cpu = (row["device"] or "cpu").startswith("cpu")
-                seconds["cpu" if on_cpu else "gpu"] += row["seconds"] * (
-                    cell.experiment.threads if on_cpu else 1
-                )
-    shown = {"core hours": f"{seconds['cpu'] / 3600:.3g}"}
-    return shown | ({"GPU hours": f"{seconds['gpu'] / 3600:.3g}"} if seconds["gpu"] else {})
-
-
 def _versions(study: Study, results: Path) -> str:
-    """The packages that wrote the runs, from the metadata of their rows."""
-    found: Counter[str] = Counter()
-    for run in study.runs:
-        path = results / "runs" / run / "metrics.parquet"
-        marks = read_schema(path, "metrics", run).metadata or {}
-        versions = json.loads(marks.get(b"skymask.versions", b"{}"))
-        found[", ".join(f"{package} {version}" for package, version in versions.items())] += 1
-    if len(found) == 1:
-        return next(iter(found))
-    return "; ".join(f"{count} runs by {versions}" for versions, count in found.items())
+    """The versions of packages that wrote the runs, from the metadata of their files."""
+    counts = Counter(
+        versions_of(read_schema(paths.run(run, results) / "metrics.parquet", "metrics", run))
+        for run in study.runs
+    )
+    if len(counts) == 1:
+        return next(iter(counts))
+    return "; ".join(f"{count} runs by {versions}" for versions, count in counts.items())
+
+
+def versions_of(schema: pa.Schema) -> str:
+    """Return the versions of packages that wrote a file, by the metadata of its schema."""
+    versions = json.loads((schema.metadata or {}).get(b"skymask.versions", b"{}"))
+    return ", ".join(f"{package} {version}" for package, version in versions.items())
 
 
 def commit(base: Path) -> str:
-    """The commit that is checked out in ``base``, and whether files differ from it.
+    """Return the commit that is checked out in ``base``, and whether files differ from it.
 
-    Empty where ``base`` is no git checkout or there is no git.
+    The result is empty if ``base`` is not a git checkout or git is not installed.
     """
 
     def git(*arguments: str) -> str:
@@ -101,13 +96,13 @@ def commit(base: Path) -> str:
         return done.stdout.strip()
 
     top = git("rev-parse", "--show-toplevel")
-    found = git("rev-parse", "HEAD") if top and Path(top).resolve() == base.resolve() else ""
-    changed = found and git("status", "--porcelain", "--untracked-files=no")
-    return f"{found}, with uncommitted changes" if changed else found
+    head = git("rev-parse", "HEAD") if top and Path(top).resolve() == base.resolve() else ""
+    changed = head and git("status", "--porcelain", "--untracked-files=no")
+    return f"{head}, with uncommitted changes" if changed else head
 
 
 def machine() -> str:
-    """This machine: processor, cores, memory, operating system."""
+    """Describe this machine: processor, cores, memory, operating system."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -119,8 +114,8 @@ def machine() -> str:
     except (OSError, KeyError):
         system = platform.system()
     try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-        held = f", {memory:.1f} GiB of memory"
+        gibibytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        memory = f", {gibibytes:.1f} GiB of memory"
     except (OSError, ValueError):
-        held = ""
-    return f"{processor}, {os.cpu_count()} cores{held}, {system}"
+        memory = ""
+    return f"{processor}, {os.cpu_count()} cores{memory}, {system}"

@@ -1,4 +1,4 @@
-"""A study's tables and figures as a page that can be read beside the code, without artifacts."""
+"""Published pages: tables and figures of a study without its artifacts."""
 
 import shlex
 import shutil
@@ -6,20 +6,17 @@ from datetime import date
 from pathlib import Path
 
 from skymask.artifacts.atomic import atomic
+from skymask.jobs import paths
 from skymask.reporting import table_files
 from skymask.reporting.provenance import facts
+from skymask.reporting.report import ENVIRONMENT
 from skymask.study.grid import Study
 
-TABLES = (
-    "accuracy",
-    "published",
-    "significance",
-    "detection",
-    "attack_success",
-    "got_through",
-    "mask_layers",
-)
-"""The tables of a page, in its order; of the runs' own only the CSV is kept."""
+SHOWN = ("accuracy", "significance", "detection", "attack_success")
+"""Tables that the page shows."""
+
+LINKED = ("published", "got_through", "mask_layers")
+"""Tables that the page links to."""
 
 FIGURES = (
     "accuracy_curves",
@@ -30,83 +27,77 @@ FIGURES = (
     "triggered_samples",
 )
 
-MARK = "Computed with `"
-"""What every page says."""
+FACTS = ("runs", "undefined cells", "rounds", "core hours", "GPU hours", "machine", "versions")
 
-SHOWN = ("accuracy", "significance", "detection", "attack_success")
-"""Tables that the page shows whole; the others it links to."""
+MARK = "Computed with `"
+"""Text by which a page is recognized."""
 
 
 def write(study: Study, file: str, results: Path, base: Path, target: Path, day: date) -> Path:
-    """Copy what ``study`` shows to ``target``/NAME, with a page over it; return the page's path.
+    """Copy the tables (Markdown, CSV) and figures (PNG) of a study, with a page that shows them.
 
-    Tables go as Markdown, CSV and LaTeX, figures as PNG; what the folder held before is replaced.
-    ``file`` is the study's, ``results`` holds its artifacts, ``base`` the code, ``day`` is written
-    on the page.  Raises FileNotFoundError when the study has not been run, ArtifactError for a run
-    that cannot be read or a table that is not as it was written, ValueError where the folder is no
-    page of before or lies in the results.
+    Args:
+        study: the study.
+        file: its study file.
+        results: the results folder.
+        base: folder of the repository.
+        target: the page goes to the folder ``target``/STUDY, whose contents are replaced.
+        day: date that the page shows.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        FileNotFoundError: the study has not been run.
+        ArtifactError: a file of a run cannot be read, or a table has changed since it was written.
+        ValueError: the folder is within the results or is not a page of a study.
     """
-    tables, figures = results / "tables" / study.name, results / "figures" / study.name
+    tables = paths.tables(study.name, results)
     if not (tables / "accuracy.md").exists():
         raise FileNotFoundError(2, "no such file", str(tables / "accuracy.md"))
     folder = target / study.name
     _check(folder, results)
-    for name in (*TABLES, "runs"):
-        if (tables / f"{name}.md").exists():
-            table_files.check(tables, name, study.name)
-    page = _page(study, file, facts(study, file, results, base), tables, figures, day)
+    names = [name for name in (*SHOWN, *LINKED, "runs") if (tables / f"{name}.md").exists()]
+    for name in names:
+        table_files.check(tables, name, study.name)
+    known = facts(study, file, results, base)
+    images = {name: paths.figure(study.name, name, "png", results) for name in FIGURES}
+    copied = [path for path in images.values() if path.exists()] + [tables / "runs.csv"]
+    copied += [tables / f"{name}.{s}" for name in names if name != "runs" for s in ("md", "csv")]
+    page = ENVIRONMENT.get_template("published.md").render(
+        study=study,
+        mark=MARK,
+        command=command(study, file),
+        day=day,
+        facts={name: known[name] for name in FACTS if name in known},
+        shown=[(tables / f"{n}.md").read_text("utf-8").strip() for n in SHOWN if n in names],
+        figures=[name for name, path in images.items() if path.exists()],
+        others=[name for name in LINKED if name in names],
+    )
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    kept = [f"{name}.{suffix}" for name in TABLES for suffix in ("md", "csv", "tex")]
-    for name in [*kept, "runs.csv"]:
-        if (tables / name).exists():
-            shutil.copyfile(tables / name, folder / name)
-    for name in FIGURES:
-        if (figures / f"{name}.png").exists():
-            shutil.copyfile(figures / f"{name}.png", folder / f"{name}.png")
+    for path in copied:
+        shutil.copyfile(path, folder / path.name)
     with atomic(folder / "README.md") as temporary:
         temporary.write_text(page, encoding="utf-8")
     return folder / "README.md"
 
 
 def _check(folder: Path, results: Path) -> None:
-    """Only a page that was written here before may be replaced.  Raises ValueError."""
+    """Only an earlier page may be replaced.  Raises ValueError."""
     if folder.resolve().is_relative_to(results.resolve()):
-        raise ValueError(f"{folder} lies in the results: name a folder outside {results} with --to")
+        raise ValueError(f"{folder} is within the results: choose a folder outside {results}")
     page = folder / "README.md"
     ours = page.is_file() and MARK in page.read_text(encoding="utf-8")
     if folder.exists() and not ours:
         raise ValueError(
-            f"{folder} is there and is no page of a study: remove it, or name another folder "
+            f"{folder} exists and is not the page of a study: remove it, or choose another folder "
             "with --to"
         )
 
 
 def command(study: Study, file: str) -> str:
-    """The command that runs the study."""
+    """Return the command that runs the study."""
     scale = " --config scale=small" if study.scale == "small" else ""
     return f"snakemake --cores all --configfile {shlex.quote(file)}{scale}"
-
-
-def _page(
-    study: Study, file: str, known: dict[str, str], tables: Path, figures: Path, day: date
-) -> str:
-    wanted = ("runs", "undefined cells", "rounds", "core hours", "GPU hours", "machine", "versions")
-    rows = [f"| {name} | {known[name].replace('|', '/')} |" for name in wanted if name in known]
-    parts = [
-        f"# {study.name}",
-        f"{MARK}{command(study, file)}`; this page was written on {day.isoformat()}.",
-        "\n".join(["| | |", "| --- | --- |", *rows]),
-    ]
-    shown = [name for name in SHOWN if (tables / f"{name}.md").exists()]
-    parts += [(tables / f"{name}.md").read_text(encoding="utf-8").strip() for name in shown]
-    parts += [
-        f"![{name.replace('_', ' ')}]({name}.png)"
-        for name in FIGURES
-        if (figures / f"{name}.png").exists()
-    ]
-    others = [name for name in TABLES if name not in shown and (tables / f"{name}.md").exists()]
-    links = [f"[{name}]({name}.md)" for name in others] + ["[runs](runs.csv)"]
-    parts.append(f"More: {', '.join(links)}. Each table lies here as Markdown, CSV and LaTeX.")
-    return "\n\n".join(parts) + "\n"

@@ -1,7 +1,6 @@
-"""The table ``published``: our figures beside the paper's, and where the settings differ."""
+"""Our values compared with those of the paper."""
 
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from statistics import fmean, stdev
 from typing import Any
 
@@ -9,12 +8,12 @@ import pandas as pd
 
 from skymask.reporting.published import (
     BELOW_FEDAVG,
-    FILE,
     Claim,
     Comparison,
     Place,
     comparisons,
     load,
+    place_of,
     setting_of,
 )
 from skymask.reporting.table_layout import ABSENT, MARK, UNDEFINED, UNKNOWN, signed, without_setting
@@ -24,61 +23,67 @@ Run = Mapping[Any, Any]
 Seed = tuple[int, int]
 
 
-def differences(study: Study, file: Path = FILE) -> dict[str, tuple[list[Any], list[Any]]]:
-    """Settings in which compared cells differ from the paper: ours, and the paper's.
+def differences(study: Study) -> dict[str, tuple[list[Any], list[Any]]]:
+    """List the settings in which the study differs from the paper.
 
-    Of the cells for which a published figure is known; malicious share and partition are equal.
+    Returns:
+        Our values and the paper's values by setting, over all cells with a published value.
+        Malicious share and partition are equal by choice of the cells.
     """
-    found: dict[str, tuple[list[Any], list[Any]]] = {}
-    for comparison in comparisons(study, file):
+    different: dict[str, tuple[list[Any], list[Any]]] = {}
+    for comparison in comparisons(study):
         if comparison.claim is None or not comparison.defined:
             continue
         cell, claim = comparison.runs[0], comparison.claim
-        for key, wanted in claim.wanted.items():
+        for key, theirs in claim.settings.items():
             equal = key in claim.only or key in ("malicious_share", "partition")
-            own = wanted if equal else setting_of(cell, key, wanted)
-            if own != wanted:
-                ours, theirs = found.setdefault(key, ([], []))
-                ours += [own] if own not in ours else []
-                theirs += [wanted] if wanted not in theirs else []
-    return found
+            ours = theirs if equal else setting_of(cell, key, theirs)
+            if ours != theirs:
+                our_values, their_values = different.setdefault(key, ([], []))
+                our_values += [ours] if ours not in our_values else []
+                their_values += [theirs] if theirs not in their_values else []
+    return different
 
 
-def unknown_settings(study: Study, file: Path = FILE) -> list[str]:
-    """Settings that are known of the paper for another data set, but not for one of the study."""
-    settings = load(file).settings
-    every = dict.fromkeys(key for wanted in settings.values() for key in wanted)
+def unknown_settings(study: Study) -> list[str]:
+    """List settings that the paper states for some data set, but not for each of the study."""
+    settings = load().settings
+    keys = dict.fromkeys(key for of_dataset in settings.values() for key in of_dataset)
     own = {cell.experiment.dataset for cell in study.cells} & set(settings)
-    return [key for key in every if any(key not in settings[dataset] for dataset in own)]
+    return [key for key in keys if any(key not in settings[dataset] for dataset in own)]
 
 
-def certainties(study: Study, file: Path = FILE) -> dict[str, list[str]]:
-    """Which figures of the study's table have which certainty."""
-    found: dict[str, list[str]] = {}
-    for comparison in comparisons(study, file):
+def certainties(study: Study) -> dict[str, list[str]]:
+    """List the published metrics of the study by their certainty."""
+    metrics: dict[str, dict[str, None]] = {}
+    for comparison in comparisons(study):
         if comparison.claim is not None:
-            figures = found.setdefault(comparison.claim.certainty, [])
-            figures += [comparison.figure] if comparison.figure not in figures else []
-    return found
+            metrics.setdefault(comparison.claim.certainty, {})[comparison.metric] = None
+    return {certainty: list(names) for certainty, names in metrics.items()}
 
 
-def rows(study: Study, runs: Iterable[Run], file: Path = FILE) -> list[dict[str, Any]]:
-    """The table: our figure beside the published one; everything in points (1 point is 1 %).
+def rows(study: Study, runs: Iterable[Run]) -> list[dict[str, Any]]:
+    """Compare our values with the published ones, in points (1 point is 1 %).
 
-    ``runs`` are the rows of the study's runs.  ``ours_mean`` and ``ours_std`` (ddof 1) are over
-    seeds; the figure ``below_fedavg`` is FedAvg's accuracy less the defense's, seed by seed.
-    ``difference`` is our mean less the published figure, of a range less its nearer end and 0
-    within; ``beyond_spread`` says whether |difference| > 2 ``ours_std``.  What is not known or not
-    defined is None: the figure, the spread of one seed, and what rests on them.
+    Mean and standard deviation (ddof 1) are over seeds; ``below_fedavg`` is FedAvg's accuracy minus
+    the defense's, seed by seed.  ``difference`` is our mean minus the published value; for a range
+    it is the distance to its nearer end, 0 within.  ``beyond_spread`` tells whether its
+    absolute value exceeds 2 ``ours_std``.
+
+    Args:
+        study: the study.
+        runs: rows of its table ``runs``.
+
+    Returns:
+        Rows of the table ``published``; None where a value is unknown or undefined.
     """
     by_place: dict[Place, dict[Seed, Run]] = {}
     for run in runs:
         place = (run["setting"], run["defense"], run["attack"])
-        seed = (run["data_seed"], run["training_seed"])
-        by_place.setdefault(place, {})[seed] = run
-    source = load(file).source
+        by_place.setdefault(place, {})[run["data_seed"], run["training_seed"]] = run
+    source = load().source
     table = []
-    for comparison in comparisons(study, file):
+    for comparison in comparisons(study):
         setting, defense, attack = comparison.place
         values = _values(comparison, by_place)
         mean = fmean(values) if values else None
@@ -87,14 +92,14 @@ def rows(study: Study, runs: Iterable[Run], file: Path = FILE) -> list[dict[str,
         difference = None if claim is None or mean is None else _distance(mean, claim)
         beyond = None
         if difference is not None and spread is not None:
-            # figures are shares of samples: anything smaller is rounding
+            # values are shares of samples: anything smaller is a rounding error
             beyond = abs(difference) > 2 * spread + 1e-9
         table.append(
             {
                 "setting": setting,
                 "defense": defense,
                 "attack": attack,
-                "figure": comparison.figure,
+                "figure": comparison.metric,
                 "seeds": len(values) or len(by_place.get(comparison.place, {})),
                 "undefined": next((c.undefined for c in comparison.runs if c.undefined), None),
                 "ours_mean": mean,
@@ -111,29 +116,29 @@ def rows(study: Study, runs: Iterable[Run], file: Path = FILE) -> list[dict[str,
 
 
 def _values(comparison: Comparison, runs: Mapping[Place, Mapping[Seed, Run]]) -> list[float]:
-    """Our figure per pair of seeds, in points; none where a run has no such figure."""
+    """Our value per pair of seeds, in points; empty if a run lacks the metric."""
     own = runs.get(comparison.place, {})
-    if comparison.figure == BELOW_FEDAVG:
-        rival = comparison.rivals[0]
-        fedavg = runs.get((rival.setting, rival.defense, rival.attack), {})
+    if comparison.metric == BELOW_FEDAVG:
+        fedavg = runs.get(place_of(comparison.fedavg[0]), {})
         return [
             100 * (fedavg[seed]["accuracy"] - run["accuracy"])
             for seed, run in own.items()
             if seed in fedavg
         ]
-    values = [run[comparison.figure] for run in own.values()]
-    # NaN is how pandas has what is missing
-    whole = all(value is not None and value == value for value in values)
-    return [100 * value for value in values] if whole else []
+    values = [run[comparison.metric] for run in own.values()]
+    return [] if any(map(pd.isna, values)) else [100 * value for value in values]
 
 
 def _distance(value: float, claim: Claim) -> float:
-    """By how much a value lies above (+) or below (−) what is published, 0 within a range."""
+    """Signed distance of a value to the published range, 0 within."""
     return max(value - claim.high, 0.0) + min(value - claim.low, 0.0)
 
 
 def show(table: pd.DataFrame) -> pd.DataFrame:
-    """The table ``published`` as it is read."""
+    """Arrange the table for reading."""
+
+    def number(value: float) -> str:
+        return f"{value:.1f}".replace("-", "−")
 
     def ours(row: pd.Series) -> str:
         if pd.notna(row["undefined"]):
@@ -141,12 +146,13 @@ def show(table: pd.DataFrame) -> pd.DataFrame:
         if pd.isna(row["ours_mean"]):
             return ABSENT
         spread = "" if pd.isna(row["ours_std"]) else f" ± {row['ours_std']:.1f}"
-        return f"{row['ours_mean']:.1f}{spread}".replace("-", "−")
+        return number(row["ours_mean"]) + spread
 
     def theirs(row: pd.Series) -> str:
-        ends = [f"{row[f'published_{end}']:.1f}".replace("-", "−") for end in ("low", "high")]
-        one = row["published_low"] == row["published_high"]
-        return UNKNOWN if pd.isna(row["published_low"]) else ends[0] if one else " to ".join(ends)
+        if pd.isna(row["published_low"]):
+            return UNKNOWN
+        ends = dict.fromkeys([number(row["published_low"]), number(row["published_high"])])
+        return " to ".join(ends)
 
     def difference(row: pd.Series) -> str:
         if pd.isna(row["difference"]):
@@ -154,13 +160,8 @@ def show(table: pd.DataFrame) -> pd.DataFrame:
         marked = pd.notna(row["beyond_spread"]) and row["beyond_spread"]
         return signed(row["difference"], 1) + (f" {MARK}" if marked else "")
 
-    columns: dict[str, Callable[[pd.Series], str]] = {
-        "ours": ours,
-        "published": theirs,
-        "difference": difference,
-    }
     shown = table[["setting", "attack", "defense", "figure", "seeds"]].copy()
     shown["figure"] = shown["figure"].str.replace("_", " ")
-    for name, write in columns.items():
-        shown[name] = [write(row) for _, row in table.iterrows()]
+    for name, text in {"ours": ours, "published": theirs, "difference": difference}.items():
+        shown[name] = [text(row) for _, row in table.iterrows()]
     return without_setting(shown)

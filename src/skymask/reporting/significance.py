@@ -1,4 +1,4 @@
-"""Whether SkyMask's accuracy differs from the best baseline's: paired t-tests over seeds."""
+"""Paired t-tests over seeds of SkyMask against the best baseline."""
 
 from collections.abc import Mapping
 from itertools import product
@@ -13,21 +13,27 @@ from skymask.reporting.table_layout import ABSENT, UNDEFINED, signed, without_se
 from skymask.study.grid import Study
 
 LEVEL = 0.95
-"""Confidence of the intervals."""
+"""Confidence level of the intervals."""
 
 Values = npt.NDArray[np.float64]
 
 
 def rows(study: Study, runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """SkyMask beside the best baseline, per setting and attack; one row per variant of SkyMask.
+    """Compare each variant of SkyMask with the best baseline, per setting and attack.
 
-    ``runs`` are the rows of the study's runs.  The best baseline has the highest mean accuracy
-    over its seeds, the oracle and the variants of SkyMask aside; of equal ones it is the first of
-    the study.  The test pairs the runs that have the same data seed and training seed:
-    ``difference`` is the mean of d_s = SkyMask_s − baseline_s, ``low`` to ``high`` its confidence
-    interval, ``p`` that of the two-sided paired t-test of mean d = 0, and ``p_holm`` the same
-    after Holm's correction over all rows.  Accuracies and differences are shares, 0 to 1.  With
-    one seed, and where all d_s are equal, the test is not defined: interval and p are None.
+    The best baseline has the highest mean accuracy over its seeds among the defenses other than
+    SkyMask and oracle; of equal ones it is the first of the study.  Runs with the same data seed
+    and training seed are paired: ``difference`` is the mean of d_s = SkyMask_s - baseline_s,
+    ``low`` to ``high`` its confidence interval, ``p`` that of the two-sided paired t-test of
+    mean d = 0, and ``p_holm`` the same after Holm's correction over all rows.
+
+    Args:
+        study: the study.
+        runs: its table ``runs``.
+
+    Returns:
+        Rows of the table ``significance``; accuracies and differences from 0 to 1.  With one seed,
+        or if all d_s are equal, the test is undefined: interval and p are None.
     """
     names = {cell.defense: cell.experiment.defense.name for cell in study.cells}
     settings = dict.fromkeys(cell.setting for cell in study.cells)
@@ -64,22 +70,22 @@ def rows(study: Study, runs: pd.DataFrame) -> list[dict[str, Any]]:
 def _test(ours: Values, theirs: Values) -> Mapping[str, float | None]:
     """The paired t-test of two arrays [s]."""
     differences = ours - theirs
-    found: dict[str, float | None] = {
+    result: dict[str, float | None] = {
         "difference": float(differences.mean()) if len(differences) else None,
         "low": None,
         "high": None,
         "p": None,
     }
-    # accuracies are shares of samples: a smaller spread is rounding
+    # accuracies are shares of samples: a smaller spread is a rounding error
     if len(differences) > 1 and np.ptp(differences) > 1e-12:
         test = ttest_rel(ours, theirs)
         low, high = test.confidence_interval(LEVEL)
-        found |= {"low": float(low), "high": float(high), "p": float(test.pvalue)}
-    return found
+        result |= {"low": float(low), "high": float(high), "p": float(test.pvalue)}
+    return result
 
 
 def holm(values: list[float | None]) -> list[float | None]:
-    """Holm's correction of p-values for all tests that are defined; None stays None.
+    """Apply Holm's correction to the p-values of all defined tests; None stays None.
 
     The k-th smallest of m becomes the greatest of min(1, (m − j + 1) p_j) over j ≤ k.
 
@@ -96,7 +102,7 @@ def holm(values: list[float | None]) -> list[float | None]:
 
 
 def show(table: pd.DataFrame) -> pd.DataFrame:
-    """The table ``significance`` as it is read; differences in points."""
+    """Arrange the table for reading; differences in points."""
 
     def interval(row: pd.Series) -> str:
         if pd.isna(row["low"]):

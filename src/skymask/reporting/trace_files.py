@@ -1,86 +1,89 @@
-"""The files behind one run of a table: what they are, and the run's figures computed again."""
+"""Files of a run, and its metrics computed from them again."""
 
 import hashlib
-import json
 from collections.abc import Mapping
-from math import isclose, isnan
+from math import isclose
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 
 from skymask.artifacts.parquet import ArtifactError, read_schema
 from skymask.artifacts.records import read_experiment, read_rows
-from skymask.jobs import spans as jobs_spans
-from skymask.reporting.tables import FIGURES, summarise
+from skymask.jobs import paths, spans
+from skymask.reporting.provenance import versions_of
+from skymask.reporting.tables import METRICS, summarise
 from skymask.study.grid import Cell
 
-Row = Mapping[str, Any]
+Row = Mapping[Any, Any]
 
 
-def computed_again(run: Row, results: Path) -> tuple[Cell, dict[str, object]]:
-    """The cell of a run, and its row of the runs' table, computed again from the run's files.
+def recompute(run: Row, results: Path) -> tuple[Cell, dict[str, object]]:
+    """Compute a row of the table ``runs`` again.
 
-    ``run`` is the row as the table has it.  The last rounds of a study may not be evaluated; how
-    many there are shows in the figures over all rounds.  Raises ArtifactError.
+    Args:
+        run: the row as the table has it.
+        results: the results folder.
+
+    Returns:
+        The cell of the run, and the row that its files give.
+
+    Raises:
+        ArtifactError: a file of the run cannot be read, or has fewer rounds than the table.
     """
-    folder = results / "runs" / run["run"]
+    folder = paths.run(run["run"], results)
     experiment = read_experiment(folder / "experiment.json")
-    there = read_rows(folder / "aggregates.parquet", "aggregates", experiment.run)[
-        "round"
-    ].to_pylist()
-    most = min(run["round"] + experiment.evaluate_every - 1, max(there, default=0))
-    lengths = [run["rounds"]] if "rounds" in run else range(most, run["round"] - 1, -1)
-    first = None
-    for rounds in lengths:
-        cell = Cell(experiment, rounds, run["defense"], run["attack"], run["setting"] or "")
-        found = cell, summarise(cell, folder, run["evaluations"])
-        first = first or found
-        if not differences(run, found[1]):
-            return found
-    if first is None:
+    path = folder / "aggregates.parquet"
+    rounds = read_rows(path, "aggregates", experiment.run)["round"].to_pylist()
+    if max(rounds, default=0) < run["rounds"]:
         raise ArtifactError(
-            f"{folder}/aggregates.parquet ends before round {run['round']}: a study with fewer "
-            "rounds has collected it since; run the study of this table again"
+            f"{path} ends before round {run['rounds']}: a study with fewer rounds has collected it "
+            "since; run the study of this table again"
         )
-    return first
+    cell = Cell(experiment, run["rounds"], run["defense"], run["attack"], run["setting"])
+    return cell, summarise(cell, folder, run["evaluations"])
 
 
 def differences(run: Row, again: Row) -> list[str]:
-    """What the runs' table says of a run and its files do not."""
+    """Describe where a row of the table ``runs`` differs from one that was computed again."""
     return [
-        f"run {run['run']}: {figure} is {run[figure]} in runs.parquet, by its files {again[figure]}"
-        for figure in ("round", "evaluations", *FIGURES)
-        if not same(run[figure], again[figure])
+        f"run {run['run']}: {name} is {run[name]} in runs.parquet, {again[name]} by its files"
+        for name in ("round", "evaluations", *METRICS)
+        if not same(run[name], again[name])
     ]
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two numbers are equal but for the last bits; nothing and NaN are the same."""
-    a, b = (None if x in (None, "") or isnan(float(x)) else float(x) for x in (one, other))
-    if a is None or b is None:
-        return a is b
-    return isclose(a, b, rel_tol=1e-12, abs_tol=1e-15)
+    """Compare two numbers up to rounding errors; missing values are equal to each other."""
+    a, b = (float("nan") if value in (None, "") else float(value) for value in (one, other))
+    return (pd.isna(a) and pd.isna(b)) or isclose(a, b, rel_tol=1e-12, abs_tol=1e-15)
 
 
 def files_of(cell: Cell, results: Path, versions: dict[str, int]) -> tuple[list[str], list[str]]:
-    """The files that a run's figures were computed from, a line each, and what is wrong with them.
+    """List the files from which the metrics of a run were computed.
 
-    ``versions`` numbers the versions of packages that wrote them, and grows.
+    Args:
+        cell: the cell of the run.
+        results: the results folder.
+        versions: numbers of the package versions that wrote files; new ones are added.
+
+    Returns:
+        One line per file, and the problems.
     """
     experiment = cell.experiment
-    folder, data = results / "runs" / experiment.run, results / "data" / experiment.dataset
-    split = experiment.partition_id
-    parts = {kind: _pieces(folder, kind, cell) for kind in ("metrics", "aggregates", "model")}
+    run, split, dataset = experiment.run, experiment.partition_id, experiment.dataset
+    folder = paths.run(run, results)
+    pieces = {kind: _pieces(folder, kind, cell) for kind in ("metrics", "aggregates", "model")}
     files = [
-        (folder / "experiment.json", "", experiment.run),
-        (folder / "metrics.parquet", "metrics", experiment.run),
-        (folder / "aggregates.parquet", "aggregates", experiment.run),
-        (results / "partitions" / f"{split}.parquet", "partition", split),
-        (data / "train.parquet", "samples", experiment.dataset),
-        (data / "test.parquet", "samples", experiment.dataset),
+        (folder / "experiment.json", "", run),
+        (folder / "metrics.parquet", "metrics", run),
+        (folder / "aggregates.parquet", "aggregates", run),
+        (paths.partition(split, results), "partition", split),
+        (paths.dataset(dataset, "train", results), "samples", dataset),
+        (paths.dataset(dataset, "test", results), "samples", dataset),
     ]
-    files += [(path, kind, experiment.run) for kind, paths in parts.items() for path in paths]
+    files += [(path, kind, run) for kind, of_kind in pieces.items() for path in of_kind]
     lines, problems = [], []
     for path, kind, spec in files:
         try:
@@ -89,48 +92,49 @@ def files_of(cell: Cell, results: Path, versions: dict[str, int]) -> tuple[list[
             problems.append(str(error))
             lines.append(f"{path}: PROBLEM, see below")
     for kind in ("metrics", "aggregates"):
-        if all(path.exists() for path in parts[kind]):
-            problems += _joined(folder / f"{kind}.parquet", kind, experiment.run, parts[kind], cell)
+        if all(path.exists() for path in pieces[kind]):
+            problems += _joined(folder / f"{kind}.parquet", kind, pieces[kind], cell)
     return lines, problems
 
 
 def _pieces(folder: Path, kind: str, cell: Cell) -> list[Path]:
-    """The files of a run's jobs: of spans if these are whole, or else of single rounds."""
-    cut = jobs_spans.spans(folder, cell.rounds, max(cell.rounds, 2))
-    spans = [Path(path) for path in jobs_spans.pieces(folder, kind, cell, cut, staged=False)]
-    if all(path.exists() for path in spans) or not (folder / "rounds").exists():
-        return spans
-    return [Path(path) for path in jobs_spans.pieces(folder, kind, cell, [], staged=True)]
+    """The files of a run's jobs: of spans if they are complete, else of single rounds."""
+    cut = spans.spans(folder, cell.rounds, max(cell.rounds, 2))
+    of_spans = spans.pieces(folder, kind, cell, cut, staged=False)
+    if all(path.exists() for path in of_spans) or not (folder / "rounds").exists():
+        return of_spans
+    return spans.pieces(folder, kind, cell, [], staged=True)
 
 
 def _file(path: Path, kind: str, spec: str, versions: dict[str, int]) -> str:
-    """A file with its SHA-256, what it is of, and the number of the versions that wrote it.
+    """Describe a file: SHA-256, hash of its specification, number of the versions that wrote it.
 
-    Raises ArtifactError when it is missing or not what it should be.
+    Raises ArtifactError for a missing, damaged or foreign file.
     """
     if not path.exists():
-        raise ArtifactError(f"{path} is missing: run snakemake again to make it")
+        raise ArtifactError(f"{path} is missing: rerun snakemake to make it")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
+    line = f"{path}  sha256 {digest}  spec {spec.rpartition('-')[2]}"
     if not kind:
-        return f"{path}  sha256 {digest}  spec {spec.rpartition('-')[2]}"
-    marks = read_schema(path, kind, spec).metadata or {}
-    known = json.loads(marks.get(b"skymask.versions", b"{}"))
-    text = ", ".join(f"{package} {version}" for package, version in known.items())
-    number = versions.setdefault(text, len(versions) + 1)
-    return f"{path}  sha256 {digest}  spec {spec.rpartition('-')[2]}  versions [{number}]"
+        return line
+    number = versions.setdefault(versions_of(read_schema(path, kind, spec)), len(versions) + 1)
+    return f"{line}  versions [{number}]"
 
 
-def _joined(path: Path, kind: str, spec: str, parts: list[Path], cell: Cell) -> list[str]:
-    """Whether the rows of a run are those of its jobs, up to the cell's rounds."""
+def _joined(path: Path, kind: str, pieces: list[Path], cell: Cell) -> list[str]:
+    """Compare the rows of a run with those of its jobs, up to the cell's rounds."""
+    run = cell.experiment.run
     try:
-        tables = [read_rows(part, kind, spec) for part in parts]
-        whole = read_rows(path, kind, spec).to_pylist()
+        parts = [read_rows(piece, kind, run) for piece in pieces]
+        whole = read_rows(path, kind, run)
     except ArtifactError:
-        return []  # said of the file itself
-    rows = pa.concat_tables(tables).to_pylist() if tables else []
+        return []  # a problem of the file itself
     # as text: NaN equals NaN
-    own, theirs = (repr([r for r in of if r["round"] <= cell.rounds]) for of in (whole, rows))
-    return (
-        [] if own == theirs else [f"{path} differs from the rows of its jobs, {parts[0].parent} on"]
+    own, theirs = (
+        repr([row for row in table.to_pylist() if row["round"] <= cell.rounds])
+        for table in (whole, pa.concat_tables(parts) if parts else whole.slice(0, 0))
     )
+    if own == theirs:
+        return []
+    return [f"{path} differs from the rows of its jobs, starting in {pieces[0].parent}"]
