@@ -307,7 +307,7 @@ def test_comments_docstrings_and_layout_do_not_matter(package, old, new):
 def test_a_docstring_as_the_only_statement_does_not_matter(package):
     path = "data/datasets/arrays.py"
     before = fingerprint.fingerprint("skymask.data.datasets.arrays")
-    edit(package, path, "is missing or not what it should be", "is not there")
+    edit(package, path, "is missing or damaged", "is not there")
     assert fingerprint.fingerprint("skymask.data.datasets.arrays") == before
     edit(package, path, "class DataError(ValueError)", "class DataError(OSError)")
     assert fingerprint.fingerprint("skymask.data.datasets.arrays") != before

@@ -1,4 +1,4 @@
-"""Join the rows of a run's rounds or spans."""
+"""Rows of a run, joined from its rounds or spans."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Join the kept updates of a run."""
+"""Kept updates of a run, joined from its rounds or spans."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""A data set from wherever it is to Parquet."""
+"""A data set as Parquet."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What determines each run of the study, beside its files."""
+"""Specification of each run of the study."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

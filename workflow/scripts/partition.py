@@ -1,4 +1,4 @@
-"""Split the training data among the root data and the clients."""
+"""Assignment of training samples to the root data and the clients."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

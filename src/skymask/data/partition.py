@@ -1,7 +1,7 @@
-"""Who holds which training sample: root data first, then the clients.
+"""Assignment of training samples to the root data and the clients.
 
 An assignment is an int32 array [N] with a client's index, ``ROOT`` for root data and ``UNUSED``
-for a sample nobody holds.
+for a sample that no party has.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ Partition = Callable[..., Assignment]
 
 
 def iid(labels: Labels, clients: int, classes: int, generator: np.random.Generator) -> Assignment:
-    """Uniform random split, sizes equal within one."""
+    """Split uniformly at random, with sizes equal within one."""
     order = generator.permutation(len(labels))
     assignment = np.empty(len(labels), dtype=np.int32)
     assignment[order] = np.arange(len(labels)) % clients
@@ -39,10 +39,20 @@ def label_bias(
     *,
     bias: float = 0.5,
 ) -> Assignment:
-    """Clients in C groups; label y goes to group y with probability q, else to another uniformly.
+    """Split by label: label y goes to group y with probability q, else to another uniformly.
 
-    q is ``bias``; q = 1/C is IID.  Within a group the client is uniform.  Client i belongs to
-    group i mod C.  Source: Fang et al., USENIX Security 2020.
+    The clients form C groups, client i in group i mod C; within a group the client is uniform.
+    q = 1/C is IID.  Source: Fang et al., USENIX Security 2020.
+
+    Args:
+        labels: Labels [N].
+        clients: Number of clients.
+        classes: Number of classes C.
+        generator: Source of randomness.
+        bias: Probability q.
+
+    Returns:
+        Client of each sample [N].
     """
     home = generator.random(len(labels)) < bias
     other = (labels + generator.integers(1, max(classes, 2), size=len(labels))) % classes
@@ -62,7 +72,18 @@ def dirichlet(
     *,
     alpha: float = 0.5,
 ) -> Assignment:
-    """Per class, the clients' shares are drawn from Dir(α).  Source: Hsu et al., 2019."""
+    """Split each class by shares drawn from Dir(α).  Source: Hsu et al., 2019.
+
+    Args:
+        labels: Labels [N].
+        clients: Number of clients.
+        classes: Number of classes.
+        generator: Source of randomness.
+        alpha: Concentration α; the smaller, the more the clients differ.
+
+    Returns:
+        Client of each sample [N].
+    """
     assignment = np.empty(len(labels), dtype=np.int32)
     for label in range(classes):
         mine = generator.permutation(np.flatnonzero(labels == label))
@@ -74,9 +95,17 @@ def dirichlet(
 
 
 def natural(groups: Groups, clients: int) -> Assignment:
-    """Each sample stays with its natural owner: client i is the data set's group i.
+    """Leave each sample with its natural client: client i is the data set's group i.
 
-    Raises ValueError when a group is no client.
+    Args:
+        groups: Natural client of each sample [N].
+        clients: Number of clients.
+
+    Returns:
+        Client of each sample [N].
+
+    Raises:
+        ValueError: The data set has more natural clients.
     """
     if groups.max(initial=0) >= clients:
         raise ValueError(
@@ -95,7 +124,15 @@ PARTITIONS: dict[str, Partition] = {
 
 
 def root_counts(size: int, classes: int, bias: float | None) -> Labels:
-    """Root samples per class: class 1 holds the share ``bias`` (1/C if None), the rest is even.
+    """Count the root samples of each class: class 1 has the share ``bias``, the rest is even.
+
+    Args:
+        size: Number of root samples.
+        classes: Number of classes C.
+        bias: Share of class 1; ``None`` for 1/C.
+
+    Returns:
+        Counts [C].
 
     >>> root_counts(100, 10, None).tolist()
     [10, 10, 10, 10, 10, 10, 10, 10, 10, 10]
@@ -112,7 +149,7 @@ def root_counts(size: int, classes: int, bias: float | None) -> Labels:
 
 
 def _balanced_root(labels: Labels, counts: Labels, generator: np.random.Generator) -> Labels:
-    """Indices of the root data: ``counts`` [C] samples of each class, drawn uniformly."""
+    """Draw ``counts`` [C] samples of each class uniformly; return their indices."""
     drawn = []
     for label, count in enumerate(counts):
         mine = np.flatnonzero(labels == label)
@@ -126,7 +163,7 @@ def _balanced_root(labels: Labels, counts: Labels, generator: np.random.Generato
 
 
 def _root_of_groups(groups: Groups, share: float, generator: np.random.Generator) -> Labels:
-    """Indices of the root data: the rounded ``share`` of each group's samples, at least one."""
+    """Draw the rounded ``share`` of each group's samples, at least one; return their indices."""
     drawn = []
     for group in np.unique(groups):
         mine = np.flatnonzero(groups == group)
@@ -154,14 +191,29 @@ def assign(
     root_share: float | None = None,
     groups: Groups | None = None,
 ) -> Assignment:
-    """Take the root data out of the training samples, then split the rest among the clients.
+    """Draw the root data, then split the remaining samples among the clients.
 
-    The root data is ``root_size`` samples by ``root_bias``, or ``root_share`` of the samples of
-    each natural client, to the nearest number and at least one; ``groups`` [N] are the natural
-    clients of the samples.  With ``samples_per_client`` k, only clients × k of the remaining
-    samples are dealt, drawn uniformly; k is then the mean over clients.  Raises ValueError when a
-    class or a client has too few samples for the root data, there are too few for the clients, or
-    natural clients are asked for and the data set has none.
+    Args:
+        labels: Labels of the training samples [N].
+        classes: Number of classes.
+        partition: Name of the partition.
+        parameters: Its parameters.
+        clients: Number of clients.
+        samples_per_client: Mean number k of samples of a client: clients × k of the remaining
+            samples are drawn uniformly; ``None`` for all of them.
+        root_size: Number of root samples, drawn by ``root_bias``.
+        root_bias: Share of class 1 in the root data; ``None`` for 1/C.
+        data_seed: Seed of all draws.
+        root_share: Share of each natural client's samples that is root data, to the nearest number
+            and at least one; replaces ``root_size``.
+        groups: Natural client of each sample [N]; ``None`` where the data set has none.
+
+    Returns:
+        Assignment [N].
+
+    Raises:
+        ValueError: There are too few samples for the root data or the clients, or the data set has
+            no natural clients where they are needed.
     """
 
     def owners() -> Groups:
@@ -200,7 +252,7 @@ def assign(
 
 
 def draw_malicious(clients: int, malicious: int, seed: int) -> npt.NDArray[np.bool_]:
-    """Draw which ``malicious`` of the ``clients`` attack: bool [n]."""
+    """Draw which ``malicious`` of the ``clients`` are malicious, bool [n]."""
     chosen = numpy_generator(seed, "malicious clients").permutation(clients)[:malicious]
     flags = np.zeros(clients, dtype=np.bool_)
     flags[chosen] = True

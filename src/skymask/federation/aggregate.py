@@ -135,7 +135,7 @@ def _objection(outcome: Aggregation) -> str | None:
 
 
 def _no_client(updates: Tensor, finite: Tensor) -> Aggregation:
-    """The outcome that rejects every client."""
+    """Make the outcome that rejects every client."""
     none = torch.zeros(int(finite.sum()), dtype=torch.bool, device=updates.device)
     return Aggregation(torch.zeros_like(updates[0]), accepted=none)
 
@@ -143,7 +143,7 @@ def _no_client(updates: Tensor, finite: Tensor) -> Aggregation:
 def _spread(
     values: Tensor | None, finite: Tensor, missing: float | bool = float("nan")
 ) -> Tensor | None:
-    """Values of the judged clients put at their rows among all clients; the server's stay last."""
+    """Put the judged clients' values at their rows among all clients; the server's stay last."""
     if values is None:
         return None
     clients, judged = len(finite), int(finite.sum())

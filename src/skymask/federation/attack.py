@@ -64,7 +64,7 @@ def attack(
 
 
 def _coordinates(federation: Federation, updates: Tensor) -> Tensor:
-    """The coordinates that the attack changes, bool [d] or [1]; drawn ones are fixed for a run."""
+    """Choose the coordinates to attack, bool [d] or [1]; drawn ones are fixed for a run."""
     run = federation.experiment
     wanted = run.attack.parameters.get("coordinates")
     if wanted is None:

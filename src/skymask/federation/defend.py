@@ -123,7 +123,7 @@ def mixed(mixing: Tensor, updates: Tensor) -> Tensor:
 
 
 def _of_clients(outcome: Aggregation, mixing: Tensor, row_of: Tensor) -> Aggregation:
-    """The outcome on mixed rows, given for the clients that the rows represent."""
+    """Convert the outcome on mixed rows to the clients that the rows represent."""
     rows = len(mixing)
 
     def of_clients(values: Tensor | None) -> Tensor | None:

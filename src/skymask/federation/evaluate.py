@@ -109,7 +109,7 @@ def attack_success_rate(
 def _scored(
     model: ResidentModel, samples: Samples, softmax_axis: SoftmaxAxis
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The logarithms of the model's outputs, float64 [b, C], and the labels, batch by batch."""
+    """Yield the logarithms of the model's outputs, float64 [b, C], and the labels, by batch."""
     axis = 1 if softmax_axis == "class" else 0
     module, training = model.module, model.module.training
     for start in range(0, len(samples), EVALUATION_BATCH):

@@ -242,7 +242,7 @@ def _descend(
 def _schedule(
     counts: list[int], batches: list[list[Tensor]], batch_size: int
 ) -> tuple[Tensor, Tensor]:
-    """Indices of the samples among all clients' [steps, n, B], and which of them count."""
+    """List the samples' indices among all clients' [steps, n, B], and which of them count."""
     shape = (len(batches[0]), len(counts), min(batch_size, max(counts)))
     indices = torch.zeros(shape, dtype=torch.long)
     present = torch.zeros(shape, dtype=torch.bool)

@@ -209,7 +209,7 @@ def _layout(federation: Federation, kind: str) -> Layout:
 
 
 def _keys(federation: Federation, round_: int) -> dict[str, list[int] | list[bool]]:
-    """The key columns of the clients' rows in a round."""
+    """Make the key columns of the clients' rows in a round."""
     malicious: list[bool] = federation.malicious.tolist()
     clients = len(malicious)
     return {"round": [round_] * clients, "client": [*range(clients)], "malicious": malicious}

@@ -18,13 +18,13 @@ Builder = Callable[[Shape, int], nn.Module]
 
 
 def logistic_regression(shape: Shape, classes: int) -> nn.Module:
-    """One linear layer on the flattened sample (the paper's model for HAR)."""
+    """Build one linear layer on the flattened sample: the paper's model for HAR."""
     (output,) = _modules(layer_shapes.logistic_regression(shape, classes)).values()
     return nn.Sequential(nn.Flatten(), output)
 
 
 def mlp(shape: Shape, classes: int) -> nn.Module:
-    """One hidden layer of 64 units with ReLU."""
+    """Build one hidden layer of 64 units with ReLU."""
     hidden, output = _modules(layer_shapes.mlp(shape, classes)).values()
     return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), output)
 
@@ -34,7 +34,7 @@ def mlp(shape: Shape, classes: int) -> nn.Module:
     "the model needs images of at least 4 × 4 pixels",
 )
 def small_cnn(shape: Shape, classes: int) -> nn.Module:
-    """Two padded 3 × 3 convolutions (8 and 16 channels), each pooled by 2, and a linear layer."""
+    """Build padded 3 × 3 convolutions, 8 and 16 channels, each pooled by 2, and a linear layer."""
     layers = _modules(layer_shapes.small_cnn(shape, classes))
     return _sequence({**layers, "6": nn.Flatten()}, ["0", "3", "6", "7"])
 
@@ -44,7 +44,7 @@ def small_cnn(shape: Shape, classes: int) -> nn.Module:
     "the model needs images of at least 10 × 10 pixels",
 )
 def cnn(shape: Shape, classes: int) -> nn.Module:
-    """The paper's model for Fashion-MNIST: 139,960 parameters on 28 × 28 images and 10 classes.
+    """Build the paper's model for Fashion-MNIST: 139,960 parameters for 28 × 28 and 10 classes.
 
     Convolution 3 × 3 × 30, ReLU, pool 2, convolution 3 × 3 × 50, ReLU, pool 2, linear to 100,
     ReLU, linear to the classes; no padding.
@@ -60,10 +60,10 @@ def cnn(shape: Shape, classes: int) -> nn.Module:
     "the model needs images of at least 8 × 8 pixels",
 )
 def resnet20(shape: Shape, classes: int) -> nn.Module:
-    """The paper's model for CIFAR: 272,474 trainable parameters with 10 classes.
+    """Build the paper's model for CIFAR: 272,474 trainable parameters with 10 classes.
 
     ResNet-20 with 16, 32 and 64 channels, three blocks each, 1 × 1 convolutions as shortcuts, and
-    batch normalisation, whose running statistics are no part of what clients send as an update.
+    batch normalisation, whose running statistics are not part of a client's update.
     """
     return residual_network(layer_shapes.resnet20(shape, classes))
 
@@ -133,7 +133,7 @@ class _Crop(nn.Module):
 
 
 def _modules(layers: Iterable[Layer]) -> dict[str, nn.Module]:
-    """The described layers by name, their parameters drawn in this order."""
+    """Build the described layers by name, drawing their parameters in this order."""
     return {layer.name: _module(layer) for layer in layers}
 
 
@@ -151,5 +151,5 @@ def _module(layer: Layer) -> nn.Module:
 
 
 def _sequence(parts: dict[str, nn.Module], order: Iterable[str]) -> nn.Sequential:
-    """The parts, applied in this order under their names."""
+    """Apply the parts in this order, under their names."""
     return nn.Sequential(OrderedDict((name, parts[name]) for name in order))

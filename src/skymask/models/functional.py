@@ -63,7 +63,7 @@ class FunctionalModel:
         return Layout.of(self.module)
 
     def logits(self, parameters: Tensor, features: Tensor) -> Tensor:
-        """Compute the outputs [N, C] for ``parameters`` [d] and ``features`` [N, *shape]."""
+        """Compute the outputs [N, C] for ``parameters`` [d] and ``features`` [N, ...]."""
         tensors = self.layout.unflatten(parameters)
         logits: Tensor = functional_call(self.module, tensors, (laid_out(features),))
         return logits
@@ -75,7 +75,7 @@ class FunctionalModel:
 
         Args:
             rows: Parameters [d] of each model.
-            features: Features [N, *shape].
+            features: Features [N, ...].
 
         Returns:
             The outputs [N, C] of each model.
@@ -120,7 +120,7 @@ class SampleLoss:
         return self._loss_of(parameters, slice(None))
 
     def _loss_of(self, parameters: Tensor, indices: slice) -> Tensor:
-        """The mean loss of the samples at ``indices``."""
+        """Compute the mean loss of the samples at ``indices``."""
         tensors = self._layout.unflatten(parameters)
         logits = functional_call(self.model.module, tensors, (self._features[indices],))
         return cross_entropy(logits, self.samples.labels[indices], self.model.softmax_axis)
@@ -168,7 +168,7 @@ class SampleLoss:
 
 
 def _added(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """The sums of values and of gradients [d], in order."""
+    """Sum the values and the gradients [d], in order."""
     if len(parts) == 1:
         return parts[0]
     values, gradients = zip(*parts, strict=True)

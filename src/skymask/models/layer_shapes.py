@@ -135,7 +135,7 @@ def residual_layers(widths: Sequence[int], blocks: int, shape: Shape, classes: i
 def _normalised(
     name: str, norm: str, inputs: int, outputs: int, pixels: int, kernel: int = 3, stride: int = 1
 ) -> list[Layer]:
-    """A convolution that keeps height and width up to its stride, and batch normalisation."""
+    """Describe a padded convolution and its batch normalisation."""
     return [
         Layer(name, "convolution", inputs, outputs, pixels, kernel, stride, kernel // 2),
         Layer(norm, "norm", outputs, outputs),

@@ -1,9 +1,9 @@
-"""A 3 × 3 convolution, max-pooled by 2, and ReLU, as one layer: half of a small network's time.
+"""A 3 × 3 convolution, max pooling by 2 and ReLU as one layer.
 
-On the CPU in float32 its gradient is taken through the pool, where three of four entries are zero,
-by compiled loops; elsewhere, and without numba, it is torch's three operations, whose values it
-has up to rounding.  Two differences of order make no other: ReLU comes after the pool, since the
-largest value is the largest positive one, and has a quarter of the work there.
+On the CPU in float32 compiled loops take the gradient through the pool, where three of four entries
+are zero; this layer is half of a small network's time.  Elsewhere, and without numba, it is torch's
+three operations, whose values it has up to rounding.  ReLU comes after the pool, where it has a
+quarter of the work; the result is the same, since the largest value is the largest positive one.
 """
 
 from typing import Any
@@ -16,16 +16,16 @@ from torch.nn import functional
 from skymask.numerics.backends import installed
 from skymask.numerics.parallel import parallel_map
 
-# channels, in and out, from which compiled loops over them are faster than torch's operations
+# from so many input and output channels on, compiled loops are faster than torch's operations
 CHANNELS = 16
-# samples that one thread works on at a time when there are several
+# samples of a part, which one thread works on
 SAMPLES = 32
 
 
 class PooledConvolution(nn.Conv2d):
     """ReLU(max_pool2d(conv(x), 2)) with a 3 × 3 kernel, stride 1.
 
-    ``fused = False`` makes it torch's three operations everywhere, as function transforms need.
+    ``fused = False`` uses torch's three operations everywhere, as function transforms need.
     """
 
     def __init__(self, channels: int, outputs: int, padding: int = 0) -> None:
@@ -92,7 +92,7 @@ def _dense(
         _parts(count),
     )
     needed = [ctx.needs_input_grad[0], True, True]
-    found: tuple[Tensor | None, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+    gradients: tuple[Tensor | None, Tensor, Tensor] = torch.ops.aten.convolution_backward(
         spread.permute(0, 3, 1, 2),
         images,
         weight,
@@ -105,7 +105,7 @@ def _dense(
         1,
         needed,
     )
-    return found
+    return gradients
 
 
 def _sparse(
@@ -115,22 +115,22 @@ def _sparse(
 
     count, channels, height, width = images.shape
     outputs = len(weight)
-    # a row of the kernel, filled up to a multiple of what the processor takes at a time
+    # a row of the kernel, padded to a multiple of the processor's vector length
     row = -(-3 * channels // 16) * 16
     kernel = np.zeros((outputs, 3, row), np.float32)
     kernel[:, :, : 3 * channels] = weight.permute(0, 2, 3, 1).reshape(outputs, 3, -1).numpy()
-    held, slopes = _numpy(_channels_last(images)), _numpy(gradient)
+    inputs, slopes = _numpy(_channels_last(images)), _numpy(gradient)
     d_images = torch.empty(count, height, width, channels)
     back = d_images.numpy()
 
     def work(part: slice) -> tuple[Any, Any]:
         d_weight, d_bias = np.zeros_like(kernel), np.zeros(outputs, np.float32)
         pooled_convolution_kernel.backward(
-            held[part], places[part], slopes[part], kernel, d_weight, d_bias, back[part]
+            inputs[part], places[part], slopes[part], kernel, d_weight, d_bias, back[part]
         )
         return d_weight, d_bias
 
-    # summed in the order of the samples, however many threads there were
+    # summed in the order of the samples, whatever the number of threads
     parts = parallel_map(work, _parts(count))
     d_weight, d_bias = (sum(piece[1:], piece[0]) for piece in zip(*parts, strict=True))
     d_weight = d_weight[:, :, : 3 * channels].reshape(outputs, 3, 3, channels)
@@ -150,5 +150,5 @@ def _channels_last(images: Tensor) -> Tensor:
 
 
 def _numpy(images: Tensor) -> Any:
-    """[N, C, H, W] with the channels innermost in memory, as an array [N, H, W, C]."""
+    """View images [N, C, H, W], channels innermost in memory, as an array [N, H, W, C]."""
     return images.detach().permute(0, 2, 3, 1).contiguous().numpy()

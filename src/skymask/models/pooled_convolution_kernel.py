@@ -1,4 +1,4 @@
-"""The loops of :mod:`skymask.models.pooled_convolution`, compiled.  Images: [N, H, W, C]."""
+"""Compiled loops of the pooled convolution, on images [N, H, W, C]."""
 
 from typing import Any
 
@@ -15,9 +15,14 @@ _loops = compiled(nogil=True, fastmath={"contract", "nsz"}, error_model="numpy")
 
 @_loops
 def pool(outputs: Any, pooled: Any, places: Any) -> None:
-    """Write the largest of each 2 × 2 window of ``outputs``, at least 0, and where it stood.
+    """Pool each 2 × 2 window: write its largest value, at least 0, and the position of that value.
 
-    The first of equal ones; a NaN is larger than everything.
+    Of equal values the first counts; a NaN is larger than everything.
+
+    Args:
+        outputs: Outputs of the convolution, float32 [N, H, W, C].
+        pooled: Written: float32 [N, H // 2, W // 2, C].
+        places: Written: position in the window, uint8, or OFF.
     """
     count, rows, columns, channels = pooled.shape
     for n in range(count):
@@ -42,7 +47,13 @@ def pool(outputs: Any, pooled: Any, places: Any) -> None:
 
 @_loops
 def unpool(gradient: Any, places: Any, spread: Any) -> None:
-    """Write each entry of ``gradient`` to its place of the window in ``spread``, 0 elsewhere."""
+    """Write each entry of ``gradient`` to its position of the window in ``spread``, 0 elsewhere.
+
+    Args:
+        gradient: Gradient of the pooled outputs, float32 [N, H // 2, W // 2, C].
+        places: Positions that ``pool`` wrote.
+        spread: Written: gradient of the outputs, float32 [N, H, W, C].
+    """
     count, rows, columns, channels = gradient.shape
     spread[:, 2 * rows :] = F(0)
     spread[:, :, 2 * columns :] = F(0)
@@ -60,17 +71,25 @@ def unpool(gradient: Any, places: Any, spread: Any) -> None:
 def backward(
     images: Any, places: Any, gradient: Any, weight: Any, d_weight: Any, d_bias: Any, d_images: Any
 ) -> None:
-    """Gradients of a 3 × 3 convolution whose outputs were pooled, from the pooled ``gradient``.
+    """Compute the gradients of a 3 × 3 convolution from those of its pooled outputs.
 
-    Only one place of four, and that only where it is positive, passes a gradient on, so that most
-    of a dense convolution would multiply by zero.  ``weight`` and ``d_weight`` are [O, 3, R]: the
-    3 C numbers of a row, filled up with zeros to R.  ``d_weight`` and ``d_bias`` [O] are added to.
+    Only one position of four, and that only where it is positive, passes a gradient on, so that
+    most of a dense convolution would multiply by zero.
+
+    Args:
+        images: Inputs, float32 [N, H, W, C].
+        places: Positions that ``pool`` wrote.
+        gradient: Gradient of the pooled outputs, float32 [N, H', W', O].
+        weight: Weights, float32 [O, 3, R]: the 3 C numbers of a row, padded with zeros to R.
+        d_weight: Added to: gradient of the weights [O, 3, R].
+        d_bias: Added to: gradient of the bias [O].
+        d_images: Written: gradient of the inputs [N, H, W, C].
     """
     count, height, width, channels = images.shape
     outputs, _, row = weight.shape
     size, line = height * width * channels, width * channels
     rows, columns = gradient.shape[1], gradient.shape[2]
-    # copies with room behind the last row, which is read R numbers at a time
+    # copies with padding after the last row, since R numbers are read at a time
     image, back = np.zeros(size + row, F), np.zeros(size + row, F)
     values, starts = np.empty(rows * columns, F), np.empty(rows * columns, np.int64)
     for n in range(count):

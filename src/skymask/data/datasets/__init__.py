@@ -1,7 +1,7 @@
-"""The data sets, by name.
+"""Registry of data sets.
 
 A loader is ``function(folders)``: it looks for local copies in ``folders`` and returns
-:class:`Arrays`.  What is known of a data set before it is read stands in its ``describes``.
+:class:`Arrays`.  Its decorator ``describes`` states what is known before the data is read.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a loader returns, and how it fails."""
+"""Arrays and errors of data set loaders."""
 
 import os
 from collections.abc import Iterable
@@ -9,23 +9,30 @@ from typing import Any
 import numpy.typing as npt
 
 LARGEST = 1 << 28
-"""Bytes that a file in an archive may have unpacked; the largest there is, CIFAR-100's, has 2^27.2.
+"""Limit on the unpacked size of a file in an archive, in bytes; CIFAR-100's largest has 2^27.2.
 
-An archive whose checksum is not known is unpacked in memory before its files are checked: it must
-not fill the memory first.  Nothing is ever written where an archive says.
+An archive without a known checksum is unpacked in memory before its files are checked: it must not
+fill the memory first.  No archive chooses the path of a file that is written.
 """
 
 
 class DataError(ValueError):
-    """A data set that is missing or not what it should be; the message says what to do."""
+    """A data set is missing or damaged; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """A data set: features [N, ...] uint8 or float32, labels [N] int64.
+    """A data set.
 
-    Features are divided by ``scale`` when they are used.  ``train_groups`` [N] is the natural owner
-    of each training sample, from 0, where the data set has owners.
+    Attributes:
+        train_features: Features of the training samples [N, ...], uint8 or float32.
+        train_labels: Their labels [N], int64.
+        test_features: Features of the test samples.
+        test_labels: Their labels.
+        classes: Number of classes.
+        scale: Divisor of the features when they are used.
+        train_groups: Natural client of each training sample [N], from 0; ``None`` where the data
+            set has none.
     """
 
     train_features: npt.NDArray[Any]
@@ -37,22 +44,35 @@ class Arrays:
     train_groups: npt.NDArray[Any] | None = None
 
 
-def not_found(name: str, folders: list[Path], way_out: str, failure: str = "") -> DataError:
-    """The error of a data set that none of ``folders`` holds.
+def not_found(name: str, folders: list[Path], fix: str, failure: str = "") -> DataError:
+    """Make the error of a data set that is in none of ``folders``.
 
-    ``way_out`` says what to put where; ``failure``, why it could not be downloaded.
+    Args:
+        name: Name of the data set.
+        folders: Folders that were searched.
+        fix: Which files to put there.
+        failure: Why the download failed, if there was one.
     """
     searched = ", ".join(str(folder) for folder in folders)
     download = f"; and its download failed ({' '.join(failure.split())})" if failure else ""
     return DataError(
-        f"{name} was found in none of these folders: {searched}{download}. {way_out} into one "
+        f"{name} was found in none of these folders: {searched}{download}. {fix} into one "
         "folder and name that folder in the environment variable SKYMASK_DATA or under "
         "data_folders in the study."
     )
 
 
 def check_size(place: Path, file: str, size: int) -> None:
-    """Raises DataError where ``file``, of ``size`` bytes unpacked, is no file of a data set."""
+    """Refuse a file that is too large to be part of a data set.
+
+    Args:
+        place: Path of the archive.
+        file: Name of the file.
+        size: Its unpacked size in bytes.
+
+    Raises:
+        DataError: The size is above ``LARGEST``.
+    """
     if size > LARGEST:
         raise DataError(
             f"{place} is not what it should be: {file} in it has {size} bytes or more unpacked, no "
@@ -61,9 +81,10 @@ def check_size(place: Path, file: str, size: int) -> None:
 
 
 def unpacked(place: Path, files: Iterable[str]) -> dict[str, bytes]:
-    """The contents of ``files`` below the folder ``place`` of an unpacked archive.
+    """Read ``files`` below the folder ``place`` of an unpacked archive.
 
-    Raises DataError for one that cannot be read.
+    Raises:
+        DataError: A file cannot be read.
     """
     contents = {}
     for file in files:
@@ -78,9 +99,9 @@ def unpacked(place: Path, files: Iterable[str]) -> dict[str, bytes]:
 
 
 def search_path(folders: list[str]) -> list[Path]:
-    """Where to look for local copies of data: SKYMASK_DATA first, then the study's folders.
+    """List where to look for local copies of data: SKYMASK_DATA first, then the study's folders.
 
-    The variable holds folders separated by the system's path separator.
+    The environment variable has folders separated by the system's path separator.
     """
     named = os.environ.get("SKYMASK_DATA", "").split(os.pathsep)
     return [Path(folder).expanduser() for folder in [*filter(None, named), *folders]]

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100, from the archive or folder that torchvision knows, or its download."""
+"""CIFAR-10 and CIFAR-100 from local files or torchvision's download."""
 
 import hashlib
 import io
@@ -22,7 +22,7 @@ Part = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 
 class _Known(Protocol):
-    """What torchvision's class knows: names, and each file with its MD5."""
+    """Attributes of torchvision's class: names, and each file with its MD5."""
 
     base_folder: str
     filename: str
@@ -34,12 +34,16 @@ class _Known(Protocol):
 
 @describes(shape=(3, 32, 32), classes=10, train=50000, test=10000)
 def cifar10(folders: list[Path]) -> Arrays:
-    """50,000 training and 10,000 test images of 32 × 32 pixels in colour, ten classes.
+    """Read 50,000 training and 10,000 test images of 32 × 32 pixels in colour, ten classes.
 
-    The first of ``folders`` that holds ``cifar-10-batches-py`` or ``cifar-10-python.tar.gz`` is
-    used; if none does, torchvision downloads the archive into the first folder.  Each file is
-    checked against its MD5 before it is read.  Raises DataError when the files are damaged or
-    cannot be had.  Source: Krizhevsky, 2009.
+    Each file is checked against its MD5 before it is read.  Source: Krizhevsky, 2009.
+
+    Args:
+        folders: Folders to search for ``cifar-10-batches-py`` or ``cifar-10-python.tar.gz``; if
+            none has either, torchvision downloads the archive into the first.
+
+    Raises:
+        DataError: The files are damaged, or missing and cannot be downloaded.
     """
     from skymask.data.datasets.vision import CIFAR10
 
@@ -48,7 +52,7 @@ def cifar10(folders: list[Path]) -> Arrays:
 
 @describes(shape=(3, 32, 32), classes=100, train=50000, test=10000)
 def cifar100(folders: list[Path]) -> Arrays:
-    """50,000 training and 10,000 test images of 32 × 32 pixels in colour, a hundred classes.
+    """Read 50,000 training and 10,000 test images of 32 × 32 pixels in colour, a hundred classes.
 
     As ``cifar10``, with ``cifar-100-python`` or ``cifar-100-python.tar.gz``; the labels are the
     fine ones.
@@ -59,7 +63,7 @@ def cifar100(folders: list[Path]) -> Arrays:
 
 
 def _load(name: str, known: _Known, key: str, classes: int, folders: list[Path]) -> Arrays:
-    """The data set; ``known`` is torchvision's class, with names and checksums."""
+    """Read the data set; ``known`` is torchvision's class, with names and checksums."""
     place = _find(known, folders) or _download(name, known, folders)
     files = [file for file, _ in (*known.train_list, *known.test_list)]
     contents = unpacked(place, files) if place.is_dir() else _from_archive(place, known, files)
@@ -86,7 +90,7 @@ def _find(known: _Known, folders: list[Path]) -> Path | None:
 
 
 def _download(name: str, known: _Known, folders: list[Path]) -> Path:
-    """The archive, downloaded and checked whole before it appears in the first folder."""
+    """Download the archive; it appears in the first folder when it is complete and checked."""
     from skymask.data.datasets.vision import download_url
 
     target = folders[0] / known.filename
@@ -96,8 +100,8 @@ def _download(name: str, known: _Known, folders: list[Path]) -> Path:
             download_url(known.url, unfinished, known.filename, known.tgz_md5)
             (Path(unfinished) / known.filename).replace(target)
     except (OSError, RuntimeError, HTTPException) as error:
-        way_out = f"Put {known.filename} (from {known.url}) or its folder {known.base_folder}"
-        raise not_found(name, folders, way_out, str(error) or repr(error)) from error
+        fix = f"Put {known.filename} (from {known.url}) or its folder {known.base_folder}"
+        raise not_found(name, folders, fix, str(error) or repr(error)) from error
     return target
 
 
@@ -105,14 +109,14 @@ def _from_archive(place: Path, known: _Known, files: list[str]) -> dict[str, byt
     wanted = {f"{known.base_folder}/{file}": file for file in files}
     contents = {}
     try:
-        # as a stream: to go back in a compressed archive is to unpack it again
+        # as a stream: going back in a compressed archive would unpack it again
         with tarfile.open(place, "r|*") as archive:
             for member in archive:
                 file = wanted.get(member.name.removeprefix("./"))
-                held = archive.extractfile(member) if file and member.isfile() else None
-                if file and held:
+                stream = archive.extractfile(member) if file and member.isfile() else None
+                if file and stream:
                     check_size(place, file, member.size)
-                    contents[file] = held.read()
+                    contents[file] = stream.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise DataError(f"{place} cannot be unpacked ({error}): replace it") from error
     missing = [file for file in files if file not in contents]
@@ -134,7 +138,7 @@ def _check_digest(label: str, name: str, content: bytes, wanted: str) -> None:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Reads plain values and NumPy arrays, and calls nothing else that a file may name."""
+    """Unpickler of plain values and NumPy arrays, which calls nothing else that a file names."""
 
     ALLOWED = frozenset(
         {
@@ -169,10 +173,10 @@ def _samples(label: str, content: bytes, key: str, classes: int) -> Part:
         raise DataError(f"{label} cannot be read ({error}): replace it") from error
     width = int(np.prod(SHAPE))
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 2:
-        raise DataError(f"{label} holds no rows of bytes under 'data': replace it")
+        raise DataError(f"{label} has no rows of bytes under 'data': replace it")
     if images.shape[1] != width:
         raise DataError(
-            f"{label} holds images of {images.shape[1]} bytes where {width} are needed: replace it"
+            f"{label} has images of {images.shape[1]} bytes where {width} are needed: replace it"
         )
     labels = np.asarray(given)
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":

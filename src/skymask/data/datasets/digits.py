@@ -1,4 +1,4 @@
-"""The handwritten digits that ship inside scikit-learn: real data without a download."""
+"""Handwritten digits that ship with scikit-learn."""
 
 from pathlib import Path
 
@@ -13,9 +13,10 @@ SPLIT_SEED, TRAIN = 0, 1437
 
 @describes(shape=(1, 8, 8), classes=10, train=1437, test=360)
 def digits(folders: list[Path]) -> Arrays:
-    """1,797 images of 8 × 8 pixels with values 0 … 16, split into 1,437 for training, 360 for test.
+    """Load 1,797 images of 8 × 8 pixels: 1,437 for training, 360 for test.
 
-    Source: UCI Optical Recognition of Handwritten Digits (test part), as in scikit-learn.
+    Pixels have values 0 … 16.  Source: UCI Optical Recognition of Handwritten Digits (test part),
+    as in scikit-learn.
     """
     from sklearn.datasets import load_digits
 

@@ -1,4 +1,4 @@
-"""Fashion-MNIST, from a folder that holds its four IDX files, or from torchvision's download."""
+"""Fashion-MNIST from local files or torchvision's download."""
 
 import gzip
 import hashlib
@@ -23,15 +23,19 @@ CONTENT = {
 
 @describes(shape=(1, 28, 28), classes=10, train=60000, test=10000)
 def fashion_mnist(folders: list[Path]) -> Arrays:
-    """60,000 training and 10,000 test images of 28 × 28 pixels, ten kinds of clothing.
+    """Read 60,000 training and 10,000 test images of 28 × 28 pixels, ten kinds of clothing.
 
-    The first of ``folders`` that holds the four files, plain or gzipped, in itself or in
-    ``FashionMNIST/raw``, is used; if none does, torchvision downloads them into the first folder.
-    The content is checked against its SHA-256.  Raises DataError when the files are damaged or
-    cannot be had.  Source: Xiao et al., 2017 (arXiv 1708.07747).
+    The content is checked against its SHA-256.  Source: Xiao et al., 2017 (arXiv 1708.07747).
+
+    Args:
+        folders: Folders to search for the four files, plain or gzipped, in the folder itself or in
+            ``FashionMNIST/raw``; if none has them, torchvision downloads them into the first.
+
+    Raises:
+        DataError: The files are damaged, or missing and cannot be downloaded.
     """
-    found = _find(folders) or _download(folders)
-    arrays = [_read(name, found[name]) for name in CONTENT]
+    files = _find(folders) or _download(folders)
+    arrays = [_read(name, files[name]) for name in CONTENT]
     train_images, train_labels, test_images, test_labels = arrays
     return Arrays(
         train_images[:, None],
@@ -64,10 +68,10 @@ def _download(folders: list[Path]) -> dict[str, Path]:
         files = f"Put its four files ({', '.join(CONTENT)}; plain or .gz)"
         missing = not_found("Fashion-MNIST", folders, files, str(error))
         raise DataError(f"{missing} On Debian: apt-get install dataset-fashion-mnist") from error
-    found = _find(folders[:1])
-    if found is None:
+    downloaded = _find(folders[:1])
+    if downloaded is None:
         raise DataError(f"torchvision's download left no Fashion-MNIST files in {folders[0]}")
-    return found
+    return downloaded
 
 
 def _read(name: str, path: Path) -> npt.NDArray[np.uint8]:

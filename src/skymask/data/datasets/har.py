@@ -1,4 +1,4 @@
-"""Human activity recognition with smartphones (UCI HAR), from UCI's or Kaggle's files."""
+"""Human activity recognition with smartphones (UCI HAR) from local files."""
 
 import csv
 import io
@@ -50,17 +50,21 @@ class _Part:
 
 @describes(shape=(561,), classes=6, train=8240, test=2059, groups=30)
 def har(folders: list[Path]) -> Arrays:
-    """10,299 samples of six activities, 561 features each, of 30 subjects: the natural clients.
+    """Read 10,299 samples of six activities, 561 features each, of 30 subjects: natural clients.
 
-    The archive's own two parts, of different subjects, are joined.  All samples are put in order of
-    their subject, shuffled within it by a fixed seed, and every fifth is a test sample: 20 % of
-    each subject's, to within one sample.  Features are standardised with the mean and the standard
-    deviation of the training samples; one that is constant there is only centred.
-
-    The first of ``folders`` that holds UCI's folder ``UCI HAR Dataset``, its archive (also inside
-    the archive that UCI ships) or Kaggle's ``train.csv`` and ``test.csv`` is used; all give the
-    same arrays.  Nothing is downloaded.  Raises DataError when the files are missing or damaged.
+    The archive's two parts, of different subjects, are joined.  All samples are ordered by subject,
+    shuffled within it by a fixed seed, and every fifth is a test sample: 20 % of each subject's, to
+    within one sample.  Features are standardised with the mean and the standard deviation of the
+    training samples; one that is constant there is only centred.  Nothing is downloaded.
     Source: Anguita et al., ESANN 2013.
+
+    Args:
+        folders: Folders to search for UCI's folder ``UCI HAR Dataset``, its archive (also inside
+            the archive that UCI ships), or Kaggle's ``train.csv`` and ``test.csv``; all give the
+            same arrays.
+
+    Raises:
+        DataError: The files are missing or damaged.
     """
     from sklearn.preprocessing import StandardScaler
 
@@ -82,7 +86,7 @@ def har(folders: list[Path]) -> Arrays:
 
 
 def _split(subjects: npt.NDArray[np.int64]) -> tuple[Any, Any]:
-    """Indices of the training and of the test samples, each in the order of the archive."""
+    """Split into indices of training and of test samples, each in the order of the archive."""
     shuffled = np.random.default_rng(SPLIT_SEED).permutation(len(subjects))
     ordered = shuffled[np.argsort(subjects[shuffled], kind="stable")]
     is_test = np.zeros(len(subjects), dtype=np.bool_)
@@ -91,7 +95,7 @@ def _split(subjects: npt.NDArray[np.int64]) -> tuple[Any, Any]:
 
 
 def _find(folders: list[Path]) -> list[_Part]:
-    """The archive's two parts, checked, from the first folder that holds them in any form."""
+    """Read the archive's two parts, checked, from the first folder that has them in any form."""
     for folder in folders:
         archives = [folder / name for name in ARCHIVES if (folder / name).is_file()]
         if (folder / FOLDER).is_dir():
@@ -105,7 +109,7 @@ def _find(folders: list[Path]) -> list[_Part]:
             continue
         present = np.unique(np.concatenate([part.subjects for part in parts]))
         if len(present) < SUBJECTS:
-            raise DataError(f"{place} has samples of {len(present)} of {SUBJECTS} subjects: {MEND}")
+            raise DataError(f"{place} has samples of {len(present)} of {SUBJECTS} subjects: {FIX}")
         return parts
     raise not_found(
         "HAR",
@@ -116,7 +120,7 @@ def _find(folders: list[Path]) -> list[_Part]:
     )
 
 
-MEND = "it is truncated or another data set. Replace it, or take its folder out of the search path"
+FIX = "it is truncated or another data set. Replace it, or take its folder out of the search path"
 
 
 def _files() -> list[str]:
@@ -124,7 +128,7 @@ def _files() -> list[str]:
 
 
 def _in_archive(place: Path) -> dict[str, bytes]:
-    """The six files of UCI's archive, or of the one inside it."""
+    """Read the six files of UCI's archive, or of the one inside it."""
     try:
         with zipfile.ZipFile(place) as outer:
             if f"{FOLDER}.zip" not in outer.namelist():
@@ -132,7 +136,7 @@ def _in_archive(place: Path) -> dict[str, bytes]:
             with zipfile.ZipFile(io.BytesIO(_member(place, outer, f"{FOLDER}.zip"))) as inner:
                 return {file: _member(place, inner, f"{FOLDER}/{file}") for file in _files()}
     except KeyError as error:
-        raise DataError(f"{place} lacks a file ({error.args[0]}): {MEND}") from error
+        raise DataError(f"{place} lacks a file ({error.args[0]}): {FIX}") from error
     except (
         zipfile.BadZipFile,
         EOFError,
@@ -145,7 +149,7 @@ def _in_archive(place: Path) -> dict[str, bytes]:
 
 
 def _member(place: Path, archive: zipfile.ZipFile, name: str) -> bytes:
-    """A file of an archive; no more of it is unpacked than the archive says it has."""
+    """Read a file of an archive; no more is unpacked than the size that the archive states."""
     check_size(place, name, archive.getinfo(name).file_size)
     return archive.read(name)
 
@@ -167,7 +171,7 @@ def _from_uci(place: Path, contents: dict[str, bytes]) -> list[_Part]:
 
 
 def _numbers(label: str, content: bytes, columns: int, **options: Any) -> Numbers:
-    """The rows of a text of numbers: [N, columns], as Python reads them, to the last bit."""
+    """Parse a text of numbers into [N, columns], as Python reads them, to the last bit."""
     try:
         text = content.decode()
         if not text.strip():
@@ -175,25 +179,25 @@ def _numbers(label: str, content: bytes, columns: int, **options: Any) -> Number
         settings = {"comments": None, "ndmin": 2, "encoding": "utf-8", **options}
         values: Numbers = np.loadtxt(io.StringIO(text), **settings)
     except ValueError as error:
-        raise DataError(f"{label} cannot be read ({error}): {MEND}") from error
+        raise DataError(f"{label} cannot be read ({error}): {FIX}") from error
     if values.shape[1] != columns:
-        raise DataError(f"{label} has {values.shape[1]} columns where {columns} are needed: {MEND}")
+        raise DataError(f"{label} has {values.shape[1]} columns where {columns} are needed: {FIX}")
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
-        raise DataError(f"{label} has a value that is no finite number in row {row + 1}: {MEND}")
+        raise DataError(f"{label} has a value that is not finite in row {row + 1}: {FIX}")
     return values
 
 
 def _from_table(path: Path, part: str) -> _Part:
-    """Kaggle's form of a part: features, then the columns subject and Activity."""
+    """Read Kaggle's form of a part: features, then the columns subject and Activity."""
     try:
         head, _, rows = path.read_bytes().partition(b"\n")
         names = next(csv.reader([head.decode()]), [])
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}): {MEND}") from error
+        raise DataError(f"{path} cannot be read ({error}): {FIX}") from error
     if names[FEATURES:] != ["subject", "Activity"]:
         raise DataError(
-            f"{path} has not {FEATURES} columns of features and then subject and Activity: {MEND}"
+            f"{path} lacks {FEATURES} columns of features, followed by subject and Activity: {FIX}"
         )
 
     def label_of(activity: str) -> int:
@@ -205,15 +209,15 @@ def _from_table(path: Path, part: str) -> _Part:
 
 
 def _checked(label: str, part: str, features: Numbers, labels: Numbers, subjects: Numbers) -> _Part:
-    """The part, if all of its samples are there and labels and subjects are what they can be."""
+    """Make the part, if all of its samples are present, and labels and subjects in range."""
     counts = (len(features), len(labels), len(subjects))
     if set(counts) != {SAMPLES[part]}:
         shown = "{} rows of features, {} labels and {} subjects".format(*counts)
-        raise DataError(f"{label} has {shown} where {SAMPLES[part]} are needed: {MEND}")
+        raise DataError(f"{label} has {shown} where {SAMPLES[part]} are needed: {FIX}")
     for name, values, most in (
         ("labels", labels, len(ACTIVITIES)),
         ("subjects", subjects, SUBJECTS),
     ):
         if not np.isin(values, np.arange(1, most + 1)).all():
-            raise DataError(f"{label} has {name} other than 1 … {most}: {MEND}")
+            raise DataError(f"{label} has {name} other than 1 … {most}: {FIX}")
     return _Part(features, labels.astype(np.int64) - 1, subjects.astype(np.int64) - 1)

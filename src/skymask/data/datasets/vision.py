@@ -1,7 +1,7 @@
-"""The one place that imports torchvision, of which only the data sets are needed.
+"""Torchvision's data sets, imported without its compiled operators.
 
-Beside a CPU build of torch, the stock torchvision cannot load its compiled operators, and its
-import then fails where it describes two of them to torch.  Declaring those two first is enough.
+With a CPU build of torch, the stock torchvision cannot load its compiled operators, and its import
+fails where it describes two of them to torch.  Declaring those two first is enough.
 """
 
 import torch
