@@ -166,7 +166,7 @@ def test_the_facts_of_a_data_set_are_read():
 
 def test_imports_are_found_wherever_they_stand():
     assert fingerprint.imports("skymask.jobs.spans") == {
-        f"skymask.{name}" for name in ("jobs.costs", "study.grid")
+        f"skymask.{name}" for name in ("jobs.costs", "jobs.paths", "study.grid")
     }
     assert "skymask.masks.learning" in fingerprint.imports("skymask.defenses.skymask")
     assert "skymask.data.datasets.vision" in fingerprint.imports(
