@@ -1,7 +1,8 @@
 # make run    set up, run a study (STUDY=config/studies/NAME.yaml for another, SCALE=small for
 #             less of it), show its tables
 # make report one page of a study that has run: results/report.html
-# make test   set up, run all tests
+# make test   set up, run the unit and contract tests and one small study (minutes)
+# make test-all  set up, run all tests: also workflow, SLURM, browser and conda (half an hour)
 # make lint   set up, check style, types and imports
 # make words  set up, check spelling and the words of .codespell-banned.txt
 # make docs   set up, build the documentation site: build/docs/index.html
@@ -18,7 +19,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 HASHED := $(PIP) --require-hashes -r requirements.txt
 
-.PHONY: run report test lint words format docs bench slurm pins clean
+.PHONY: run report test test-all lint words format docs bench slurm pins clean
 
 run: .venv/run.stamp
 	@SKYMASK_SUMMARY=later $(BIN)/snakemake --cores $(CORES) --configfile $(STUDY) --config scale=$(SCALE)
@@ -29,6 +30,9 @@ report: .venv/run.stamp
 	@echo "see results/report.html"
 
 test: .venv/dev.stamp
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not workflow and not slurm and not slow"
+
+test-all: .venv/dev.stamp
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 lint: .venv/dev.stamp

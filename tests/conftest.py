@@ -1,6 +1,7 @@
-"""What all tests share: one thread, the same examples every time, the devices to test on."""
+"""Settings of all tests: tiers, threads, generated examples, devices."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,17 @@ if EXAMPLES:
     further = {"derandomize": False, "max_examples": int(EXAMPLES), "print_blob": True}
     settings.register_profile("further", settings.get_profile("suite"), **further)
 settings.load_profile("further" if EXAMPLES else "suite")
+
+TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests below tests/workflow and tests/slurm as such."""
+    for item in items:
+        for tier in ("workflow", "slurm"):
+            if item.path.is_relative_to(TESTS / tier):
+                item.add_marker(tier)
+
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 

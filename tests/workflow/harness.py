@@ -121,6 +121,18 @@ class Project:
             start_new_session=True,
         )
 
+    def skymask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command ``skymask``, of the package in the folder or else of the checkout."""
+        source = self.folder if (self.folder / "src").exists() else ROOT
+        return subprocess.run(
+            [sys.executable, "-m", "skymask.cli", *arguments],
+            cwd=self.folder,
+            env={**self.environment, "PYTHONPATH": str(source / "src")},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+
     def planned(self, *arguments: str) -> dict[str, int]:
         """Jobs that a dry run would start, by rule, without the target rules."""
         output = self.snakemake("-n", *arguments).stdout
