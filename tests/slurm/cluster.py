@@ -1,4 +1,4 @@
-"""A real SLURM cluster of one machine, in a temporary folder, on the loopback device alone."""
+"""A SLURM cluster on one machine, in a temporary folder, reachable from this machine only."""
 
 import ctypes
 import os
@@ -13,6 +13,8 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 from stat import S_IFCHR
+
+from tests.workflow.harness import DEADLINE
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
 CLIENTS = (
@@ -29,21 +31,21 @@ CLIENTS = (
 GPUS = 2
 PARTITIONS = {"cpu": "c1", "gpu": "g1"}
 
-# a null device stands for a GPU: SLURM hands it out, nobody computes on it
+# a null device takes the place of a GPU: SLURM allocates it, no job computes on it
 NULL = os.makedev(1, 3)
 
 
-# as the system numbers it: what happens to a process whose parent dies
+# Linux's number of the option that signals a process when its parent dies
 PR_SET_PDEATHSIG = 1
 
 
-def end_with_the_tests():
-    """For a daemon: end also when the tests are killed and can clean up nothing."""
+def end_with_parent():
+    """Make this process end when its parent is killed and cannot end it."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def missing():
-    """Why there can be no cluster here; empty if there can."""
+def why_not():
+    """Explain why no cluster can start here; return an empty text if one can."""
     if sys.platform != "linux" or os.getuid():
         return "SLURM's daemons need Linux and root"
     lacking = [name for name in (*DAEMONS, *CLIENTS) if not shutil.which(name)]
@@ -55,7 +57,7 @@ def missing():
 
 
 def free_ports(count):
-    """Ports that nobody listens on now."""
+    """Return ports that no process listens on."""
     sockets = [socket.socket() for _ in range(count)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))
@@ -66,10 +68,10 @@ def free_ports(count):
 
 
 class Cluster:
-    """Daemons, configuration and state; ``environment`` leads its user to this cluster."""
+    """The daemons, the configuration and the state of a cluster."""
 
     def __init__(self):
-        # the name of munge's socket must stay short, its folders open to all
+        # the path of munge's socket must be short, and its folders readable for all
         self.base = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
         self.base.chmod(0o755)
         self.conf = self.base / "slurm.conf"
@@ -80,16 +82,16 @@ class Cluster:
             os.mknod(self.base / f"gpu{number}", 0o666 | S_IFCHR, NULL)
         self._write_conf()
         for client in CLIENTS:
-            # the plugin takes every variable SLURM_* out of a job's environment
+            # the executor plugin removes every variable SLURM_* from a job's environment
             script = self.base / "bin" / client
-            found = shutil.which(client)
-            script.write_text(f'#!/bin/sh\nSLURM_CONF={self.conf} exec {found} "$@"\n')
+            program = shutil.which(client)
+            script.write_text(f'#!/bin/sh\nSLURM_CONF={self.conf} exec {program} "$@"\n')
             script.chmod(0o755)
 
     def _write_conf(self):
         host = socket.gethostname().partition(".")[0]
         controller, *ports = free_ports(1 + len(PARTITIONS))
-        # a node may claim more than the machine has; finished jobs are remembered for an hour
+        # nodes may declare more than the machine has; finished jobs are kept for an hour
         node = "CPUs=3 Boards=1 SocketsPerBoard=1 CoresPerSocket=3 ThreadsPerCore=1"
         nodes = [
             f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} {node} "
@@ -103,7 +105,7 @@ class Cluster:
             SlurmctldPort={controller}
             SlurmUser=root
             AuthType=auth/munge
-            AuthInfo=socket={self.base}/munge.socket,cred_expire=10
+            AuthInfo=socket={self.base}/munge.socket,cred_expire=60
             CredType=cred/munge
             CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
             SlurmctldPidFile={self.base}/slurmctld.pid
@@ -127,7 +129,8 @@ class Cluster:
             MinJobAge=3600
             KillWait=2
             SlurmctldTimeout=10
-            SlurmdTimeout=60
+            SlurmdTimeout=300
+            MessageTimeout=100
             ReturnToService=2
             GresTypes=gpu
         """
@@ -137,11 +140,11 @@ class Cluster:
 
     @property
     def environment(self):
-        """Variables for a process that is to find this cluster and no other."""
+        """The variables of a process that uses this cluster."""
         return {"PATH": f"{self.base / 'bin'}{os.pathsep}{os.environ['PATH']}"}
 
     def start(self):
-        """Start all daemons; return when the nodes are ready for jobs."""
+        """Start all daemons and wait until the nodes are ready for jobs."""
         key = self.base / "munge.key"
         key.write_bytes(os.urandom(1024))
         key.chmod(0o400)
@@ -168,12 +171,12 @@ class Cluster:
                     stderr=log,
                     env=environment,
                     start_new_session=True,
-                    preexec_fn=end_with_the_tests,
+                    preexec_fn=end_with_parent,
                 )
             )
 
-    def _until(self, holds, otherwise, seconds=60):
-        deadline = time.monotonic() + seconds
+    def _until(self, holds, otherwise):
+        deadline = time.monotonic() + DEADLINE
         while not holds():
             ended = [daemon.args[0] for daemon in self.daemons if daemon.poll() is not None]
             if ended or time.monotonic() > deadline:
@@ -182,20 +185,22 @@ class Cluster:
             time.sleep(0.1)
 
     def ask(self, *command, check=True):
-        """What a client of SLURM answers."""
+        """Run a client of SLURM; return its output."""
         path = str(self.base / "bin" / command[0])
-        done = subprocess.run([path, *command[1:]], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [path, *command[1:]], capture_output=True, text=True, timeout=DEADLINE
+        )
         assert not check or done.returncode == 0, done.stderr
         return done.stdout
 
     def jobs(self, folder):
-        """All jobs of a working directory, also finished ones, as scontrol tells of them."""
-        told = self.ask("scontrol", "--oneliner", "show", "job").splitlines()
-        found = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in told]
-        return [job for job in found if job.get("WorkDir") == str(folder)]
+        """List the jobs of a working directory, also finished ones, with scontrol's keys."""
+        lines = self.ask("scontrol", "--oneliner", "show", "job").splitlines()
+        jobs = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in lines]
+        return [job for job in jobs if job.get("WorkDir") == str(folder)]
 
     def stop(self):
-        """End jobs and daemons, each by its process number, and remove the folder."""
+        """End all jobs and daemons and remove the folder."""
         try:
             self.ask("scancel", "--user=root", check=False)
             deadline = time.monotonic() + 20
@@ -215,14 +220,14 @@ class Cluster:
             shutil.rmtree(self.base, ignore_errors=True)
 
     def left_over(self):
-        """The processes that the cluster started and that live."""
-        mine = f"SLURM_CONF={self.conf}".encode()
-        found = []
+        """List the processes that the cluster started and that still run."""
+        own = f"SLURM_CONF={self.conf}".encode()
+        processes = []
         for folder in Path("/proc").iterdir():
             try:
                 variables = (folder / "environ").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if mine in variables and folder.name.isdigit():
-                found.append(int(folder.name))
-        return found
+            if own in variables and folder.name.isdigit():
+                processes.append(int(folder.name))
+        return processes

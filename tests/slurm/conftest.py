@@ -1,3 +1,5 @@
+"""A SLURM cluster for the tests of this folder."""
+
 import pytest
 
 from . import cluster as clusters
@@ -6,7 +8,7 @@ from . import cluster as clusters
 @pytest.fixture(scope="session")
 def cluster():
     """A running cluster with the partitions of profiles/slurm."""
-    reason = clusters.missing()
+    reason = clusters.why_not()
     if reason:
         pytest.skip(reason)
     running = clusters.Cluster()

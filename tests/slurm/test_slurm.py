@@ -1,4 +1,4 @@
-"""Studies on a real SLURM through profiles/slurm: the same bytes, the right jobs, no duplicate."""
+"""Studies on a SLURM cluster: equal bytes, the right resources, no job twice."""
 
 import os
 import re
@@ -7,23 +7,22 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
 
 from skymask.jobs import resources
 from skymask.study import grid
-from tests.workflow.harness import Project
+from tests.workflow.harness import Project, wait_until
 
-# one cluster for all, in one process, with pytest -n 2 --dist loadgroup
+# all tests share one cluster, so pytest -n 2 --dist loadgroup runs them in one process
 pytestmark = pytest.mark.xdist_group("slurm")
 
-# the profile looks after a minute, which is right for jobs of half an hour
-LOOK = ("--slurm-init-seconds-before-status-checks", "8")
-SLURM = ("--profile", "profiles/slurm", *LOOK)
+# the profile checks the status of jobs after a minute, which suits jobs of half an hour
+EARLY_CHECK = ("--slurm-init-seconds-before-status-checks", "8")
+SLURM = ("--profile", "profiles/slurm", *EARLY_CHECK)
 
-# the default study with fewer attacks, defenses, seeds and rounds: whole, it is 75 jobs
+# the default study has 75 jobs; this part of it has fewer attacks, defenses, seeds and rounds
 PART = {
     "attack": "fang_trim",
     "defense": "[krum,skymask]",
@@ -37,26 +36,26 @@ PART = {
 
 
 def overrides(**changes):
-    """The default study in part, with ``changes``, as --config takes it."""
+    """Return the arguments of Snakemake for the part of the default study with ``changes``."""
     return ["--config", *(f"{key}={value}" for key, value in {**PART, **changes}.items())]
 
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
-    """A copy of the project whose study is the default one; never run."""
+    """A project with the default study that has not run; never changed."""
     project = Project.create(tmp_path_factory.mktemp("bare") / "project")
     shutil.copy(project.folder / "config" / "config.yaml", project.folder / "study.yaml")
     return project
 
 
 def rows_only(*arguments):
-    """Arguments of Snakemake to make the rows and tables, which SLURM has a part in."""
+    """Return the arguments of Snakemake for rows and tables, without figures."""
     return [*arguments, "--until", "study_tables"]
 
 
 @pytest.fixture(scope="module")
 def local(bare, tmp_path_factory):
-    """The study, run without SLURM; once more with more rounds."""
+    """The study, run without SLURM, and a copy with more rounds; never changed."""
     project = bare.clone(tmp_path_factory.mktemp("local") / "project")
     project.snakemake(*rows_only(*overrides()))
     longer = project.clone(tmp_path_factory.mktemp("longer") / "project")
@@ -66,20 +65,20 @@ def local(bare, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def on_slurm(cluster, bare, tmp_path_factory):
-    """The study, run through the profile; never changed."""
+    """The study, run with the profile; never changed."""
     project = bare.clone(tmp_path_factory.mktemp("on_slurm") / "project")
     project.snakemake(*rows_only(*SLURM, *overrides()), **cluster.environment)
     return project
 
 
 def runs_of(project):
-    """The study in part, as the Snakefile reads it."""
+    """Read the runs of the study as the Snakefile does."""
     config = yaml.safe_load((project.folder / "study.yaml").read_text())
     return grid.read({**config, **PART, "defense": ["krum", "skymask"]}).runs
 
 
 def task(job):
-    """What a job makes: its rule and wildcards."""
+    """Return the rule and the wildcards of a job."""
     return job["Comment"]
 
 
@@ -92,7 +91,7 @@ def minutes(job):
     return 60 * hours + minutes + seconds / 60
 
 
-def test_the_default_study_has_the_same_bytes_on_slurm(local, on_slurm):
+def test_the_default_study_gives_the_same_bytes_on_slurm(local, on_slurm):
     assert on_slurm.rows() == local[0].rows()
     assert len(on_slurm.runs()) == 2
     tables = sorted((local[0].folder / "results/tables/digits").glob("*.csv"))
@@ -106,7 +105,7 @@ def test_the_default_study_has_the_same_bytes_on_slurm(local, on_slurm):
     "SKYMASK_SLURM_WHOLE" not in os.environ,
     reason="twice the default study takes a quarter of an hour; SKYMASK_SLURM_WHOLE=1 runs it",
 )
-def test_the_whole_default_study_has_the_same_bytes_on_slurm(cluster, bare, tmp_path):
+def test_the_whole_default_study_gives_the_same_bytes_on_slurm(cluster, bare, tmp_path):
     here, there = bare.clone(tmp_path / "here"), bare.clone(tmp_path / "there")
     for project, arguments, added in ((there, SLURM, cluster.environment), (here, (), {})):
         done = subprocess.run(
@@ -122,10 +121,10 @@ def test_the_whole_default_study_has_the_same_bytes_on_slurm(cluster, bare, tmp_
     assert sorted(states) == [("partition", "COMPLETED")] * 3 + [("span", "COMPLETED")] * 72
 
 
-def test_jobs_ask_for_what_their_rules_reckon(cluster, on_slurm):
+def test_jobs_ask_for_the_resources_of_their_rules(cluster, on_slurm):
     jobs = cluster.jobs(on_slurm.folder)
     runs = runs_of(on_slurm)
-    # what SLURM has no part in runs where Snakemake does
+    # all other jobs run where Snakemake does
     assert sorted(map(rule_of, jobs)) == ["partition", *["span"] * 4]
     (memory,) = {resources.memory(cell.experiment) for cell in runs.values()}
     (time_limit,) = {resources.minutes(cell.experiment, 2) for cell in runs.values()}
@@ -140,9 +139,9 @@ def test_jobs_ask_for_what_their_rules_reckon(cluster, on_slurm):
         assert minutes(job) == (time_limit if span else resources.START)
 
 
-def test_a_run_on_slurm_has_nothing_left_to_do_elsewhere(on_slurm, tmp_path):
+def test_a_run_on_slurm_is_complete_on_another_machine(on_slurm, tmp_path):
     project = on_slurm.clone(tmp_path / "project")
-    # the jobs of another grain, on this machine
+    # with another number of rounds per job, on this machine
     assert project.planned(*rows_only(*overrides(rounds_per_job=4))) == {}
     assert project.planned(*rows_only(*overrides(rounds_per_job=3, rounds=6))) == {
         "span": 2,
@@ -151,31 +150,24 @@ def test_a_run_on_slurm_has_nothing_left_to_do_elsewhere(on_slurm, tmp_path):
     }
 
 
-def test_jobs_that_use_a_gpu_go_where_there_are_some(cluster, local, on_slurm, tmp_path):
+def test_jobs_that_use_a_gpu_go_to_the_partition_with_gpus(cluster, local, on_slurm, tmp_path):
     project = on_slurm.clone(tmp_path / "project")
-    # two jobs that only say they use a GPU
+    # two jobs that ask for a GPU and do not use it
     rules = "workflow/rules/common.smk"
     project.edit(rules, "GPUS = int(any(", "GPUS = int(bool(RUNS) or any(")
-    tell = "echo G${{{{CUDA_VISIBLE_DEVICES:-}}}} >> gpus; export THP"
-    project.edit(rules, "export THP", tell)
+    record = "echo G${{{{CUDA_VISIBLE_DEVICES:-}}}} >> gpus; export THP"
+    project.edit(rules, "export THP", record)
     project.snakemake(*rows_only(*SLURM, *overrides(rounds=6)), **cluster.environment)
     jobs = cluster.jobs(project.folder)
     assert [rule_of(job) for job in jobs] == ["span"] * 2
     assert {(job["Partition"], job["TresPerJob"]) for job in jobs} == {("gpu", "gres:gpu:1")}
-    # side by side, each on its own, though a machine without SLURM has one slot
+    # at the same time, each with its own GPU, although a machine without SLURM has one slot
     assert {"G0", "G1"} < set((project.folder / "gpus").read_text().split())
     assert project.rows() == local[1].rows()
 
 
-def wait_for(holds, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-def at_once(jobs):
-    """Pairs of jobs that made the same thing at the same time."""
+def duplicates(jobs):
+    """List pairs of jobs that made the same files at the same time."""
     ran = [job for job in jobs if job["StartTime"] != "Unknown"]
     return [
         (one["JobId"], other["JobId"])
@@ -187,21 +179,21 @@ def at_once(jobs):
 
 
 @pytest.mark.parametrize("adopt", [False, True], ids=["cancel", "adopt"])
-def test_after_a_kill_one_command_goes_on_without_a_duplicate(
+def test_after_a_kill_one_command_continues_without_a_duplicate(
     cluster, local, on_slurm, tmp_path, adopt
 ):
     project = on_slurm.clone(tmp_path / "project")
-    # jobs of seconds would end before all below was asked about them: they wait for the test
-    waiting = "for i in $(seq 600); do test ! -e hold || sleep 0.2; done; export THP"
+    # each job waits for the test, so that it runs until all below is checked
+    waiting = "for i in $(seq 3000); do test ! -e hold || sleep 0.2; done; export THP"
     project.edit("workflow/rules/common.smk", "export THP", waiting)
-    held = project.folder / "hold"
-    held.touch()
-    # two rounds more of both runs, in a job each
+    hold = project.folder / "hold"
+    hold.touch()
+    # two more rounds of both runs, one job each
     arguments = rows_only(*SLURM, *overrides(rounds=6))
     environment = {**project.environment, **cluster.environment}
 
     def resume():
-        """Its exit code and what it said; jobs go on when it has said what becomes of them."""
+        """Call resume; return its exit code and output.  Jobs go on once it has named them."""
         python = [sys.executable, "-m", "skymask.cli", "resume", *(["--adopt"] if adopt else [])]
         with subprocess.Popen(
             [*python, *project.command(*arguments)[3:]],
@@ -211,29 +203,22 @@ def test_after_a_kill_one_command_goes_on_without_a_duplicate(
             stderr=subprocess.STDOUT,
             text=True,
         ) as call:
-            said = ""
+            output = ""
             for line in call.stdout:
-                said += line
+                output += line
                 if "2 SLURM jobs (2 running)" in line:
-                    held.unlink(missing_ok=True)
-            return call.wait(), said
+                    hold.unlink(missing_ok=True)
+            return call.wait(), output
 
     def states():
         return sorted(job["JobState"] for job in cluster.jobs(project.folder))
 
-    main = subprocess.Popen(
-        project.command(*arguments),
-        cwd=project.folder,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    main = project.start(*arguments, cores=2, env=environment)
     try:
-        wait_for(lambda: main.poll() is None and states() == ["RUNNING"] * 2)
-        code, said = resume()
+        wait_until(lambda: states() == ["RUNNING"] * 2, failed=lambda: main.poll() is not None)
+        code, output = resume()
         assert code == 1
-        assert f"a Snakemake is at work in this folder (process {main.pid} on " in said
+        assert f"a Snakemake is at work in this folder (process {main.pid} on " in output
     finally:
         os.kill(main.pid, signal.SIGKILL)
         main.wait()
@@ -248,21 +233,21 @@ def test_after_a_kill_one_command_goes_on_without_a_duplicate(
     assert f"skymask resume --adopt {same}\n" in plain.stdout
     assert {job["JobId"] for job in cluster.jobs(project.folder)} == orphans
 
-    code, said = resume()
-    assert code == 0, said
+    code, output = resume()
+    assert code == 0, output
     jobs = cluster.jobs(project.folder)
-    assert at_once(jobs) == []
+    assert duplicates(jobs) == []
     if adopt:
-        assert "Waiting for 2 SLURM jobs (2 running)" in said
+        assert "Waiting for 2 SLURM jobs (2 running)" in output
         assert {job["JobId"] for job in jobs} == orphans
     else:
-        assert "Cancelled 2 SLURM jobs (2 running)" in said
+        assert "Cancelled 2 SLURM jobs (2 running)" in output
         ended = {job["JobId"]: job["JobState"] for job in jobs}
         assert {number for number, state in ended.items() if state == "CANCELLED"} == orphans
         assert sorted(ended.values()) == ["CANCELLED"] * 2 + ["COMPLETED"] * 2
     assert project.rows() == local[1].rows()
     assert cluster.ask("squeue", "--noheader") == ""
-    # what orphans made is on record: an edit of the code makes it stale, as all the rest
+    # Snakemake has records of these jobs too: an edit of the code makes their files outdated
     krum = project.folder / "src" / "skymask" / "defenses" / "krum.py"
     krum.write_text(f"{krum.read_text()}\n\nCHANGED = True\n")
     listed = project.snakemake("--list-changes", "params", *overrides(rounds=6)).stdout

@@ -1,10 +1,12 @@
-"""A copy of the project to run, edit and break."""
+"""A copy of the repository in which tests run Snakemake."""
 
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ TINY: dict[str, Any] = {
     "rounds_per_job": 2,
 }
 
-# three runs, side by side: backdoors, attacked coordinates, compositions, memories on both sides
+# three runs with backdoors, attacked coordinates, composed defenses, and states on both sides
 VARIED: dict[str, Any] = {
     "attack": [
         {"name": "scaling", "patch": 3, "coordinates": {"share": 0.5}},
@@ -45,16 +47,28 @@ VARIED: dict[str, Any] = {
 }
 KINDS = ("metrics", "clients", "aggregates", "layers")
 
+DEADLINE = 600.0
+"""Seconds that a test waits for an event or a process before it fails."""
+
+
+def wait_until(holds: Callable[[], object], failed: Callable[[], bool] = lambda: False) -> None:
+    """Wait until ``holds()`` is true; fail after DEADLINE or as soon as ``failed()`` is true."""
+    end = time.monotonic() + DEADLINE
+    while not holds():
+        assert not failed()
+        assert time.monotonic() < end, "the deadline has passed"
+        time.sleep(0.02)
+
 
 @dataclass(frozen=True)
 class Project:
-    """A project folder; Snakemake runs in it, with the study ``study.yaml``."""
+    """A folder in which Snakemake runs the study ``study.yaml``."""
 
     folder: Path
 
     @classmethod
     def create(cls, folder: Path, **study: Any) -> "Project":
-        """Copy the project's own files into ``folder``, with a tiny study."""
+        """Copy the repository into ``folder`` and write a tiny study."""
         folder.mkdir(parents=True)
         ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
         for part in PARTS:
@@ -67,29 +81,29 @@ class Project:
         return project
 
     def clone(self, folder: Path) -> "Project":
-        """A copy with all results and Snakemake's records of them."""
+        """Copy the folder with all results and Snakemake's records of them."""
         shutil.copytree(self.folder, folder, symlinks=True)
         return Project(folder)
 
     def set_study(self, **changes: Any) -> None:
-        """Write study.yaml: the tiny study with ``changes``."""
+        """Write the tiny study with ``changes`` into study.yaml."""
         (self.folder / "study.yaml").write_text(yaml.safe_dump({**TINY, **changes}))
 
     def edit(self, path: str, old: str, new: str) -> None:
-        """Replace a piece of a file that must be there."""
+        """Replace a text in a file; fail if the file does not contain it."""
         file = self.folder / path
         text = file.read_text(encoding="utf-8")
         assert old in text, f"{old!r} is not in {path}"
         file.write_text(text.replace(old, new), encoding="utf-8")
 
     def command(self, *arguments: str, cores: int = 2) -> list[str]:
-        """The command line of a Snakemake run of this project."""
+        """Return the command line of Snakemake for this project."""
         base = [sys.executable, "-m", "snakemake", "--cores", str(cores)]
         return [*base, *arguments, "--configfile", "study.yaml"]
 
     @property
     def environment(self) -> dict[str, str]:
-        """Nothing of the checkout under test may leak into the copy."""
+        """The variables of a process that must not import from the checkout under test."""
         kept = {k: v for k, v in os.environ.items() if k != "SKYMASK_SUMMARY"}
         kept["PYTHONPATH"] = str(ROOT / "tests" / "offline")
         return {**kept, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -97,7 +111,7 @@ class Project:
     def snakemake(
         self, *arguments: str, cores: int = 2, check: bool = True, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run Snakemake; its whole output is in ``stdout``."""
+        """Run Snakemake; ``stdout`` has the whole output."""
         done = subprocess.run(
             self.command(*arguments, cores=cores),
             cwd=self.folder,
@@ -105,20 +119,20 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=600,
+            timeout=DEADLINE,
         )
         assert not check or done.returncode == 0, done.stdout
         return done
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start Snakemake on one core, in a process group of its own, and do not wait."""
+    def start(self, *arguments: str, cores: int = 1, **options: Any) -> subprocess.Popen[str]:
+        """Start Snakemake in a process group of its own; ``options`` are those of Popen."""
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return subprocess.Popen(
-            self.command(cores=1),
+            self.command(*arguments, cores=cores),
             cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            text=True,
             start_new_session=True,
+            **{"env": self.environment, **silent, **options},
         )
 
     def skymask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -130,22 +144,31 @@ class Project:
             env={**self.environment, "PYTHONPATH": str(source / "src")},
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=DEADLINE,
         )
 
     def planned(self, *arguments: str) -> dict[str, int]:
-        """Jobs that a dry run would start, by rule, without the target rules."""
+        """Count the jobs that a dry run would start, by rule, without the target rules."""
         output = self.snakemake("-n", *arguments).stdout
         jobs = dict(re.findall(r"^([a-z_]+) +(\d+)$", output, re.MULTILINE))
         targets = ("total", "all", "tables", "figures")
         return {rule: int(count) for rule, count in jobs.items() if rule not in targets}
 
     def runs(self) -> list[Path]:
-        """The folders of all runs."""
+        """List the folders of all runs."""
         return sorted((self.folder / "results" / "runs").iterdir())
 
+    def run(self, name: str) -> Path:
+        """Return the folder of the one run with ``name`` in its name."""
+        (found,) = [run for run in self.runs() if f"-{name}-" in run.name]
+        return found
+
+    def tables(self) -> Path:
+        """Return the folder of the study's tables."""
+        return self.folder / "results" / "tables" / TINY["study"]
+
     def rows(self) -> dict[str, bytes]:
-        """The bytes of every run's rows but for the timings, by path."""
+        """Read the bytes of every run's rows, except the timings, by path."""
         return {
             f"{run.name}/{kind}": (run / f"{kind}.parquet").read_bytes()
             for run in self.runs()

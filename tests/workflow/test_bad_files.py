@@ -1,4 +1,4 @@
-"""A damaged input of a job: the message names it, and who follows it gets the right result."""
+"""Damaged files: a message names the file, and deleting it gives the right result."""
 
 import os
 import re
@@ -7,14 +7,13 @@ import shutil
 import pytest
 
 from .harness import Project
-from .test_commands import skymask
 
 LONGER = {"rounds": 6}
 NAMED = re.compile(r"(results/\S+) [^.]*\. Delete it and run snakemake again")
 
 
-def flip(path):
-    """Flip a bit in the middle of a file; its time stays, as when a disk loses it."""
+def flip_bit(path):
+    """Change one bit in the middle of a file, but not its time, as a failing disk does."""
     times = path.stat()
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -22,39 +21,39 @@ def flip(path):
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def follow(project):
-    """Do as the messages say until all is done; return the files that they named."""
+def delete_as_told(project):
+    """Run and delete the files that messages name until the study is done; return their paths."""
     named = []
     for _ in range(6):
         done = project.snakemake(check=False)
         assert "Traceback" not in done.stdout
         if done.returncode == 0:
             return named
-        found = set(NAMED.findall(done.stdout))
-        assert found, done.stdout
-        for path in found:
+        paths = set(NAMED.findall(done.stdout))
+        assert paths, done.stdout
+        for path in paths:
             (project.folder / path).unlink()
-        named += sorted(found)
-    raise AssertionError(f"not done, though these were deleted: {named}")
+        named += sorted(paths)
+    raise AssertionError(f"the study is not done after these were deleted: {named}")
 
 
-def numbers(project):
-    """The bytes of all rows and tables."""
-    tables = (project.folder / "results" / "tables" / "tiny").iterdir()
-    kept = (".csv", ".md", ".tex", ".parquet")
-    return project.rows() | {p.name: p.read_bytes() for p in tables if p.suffix in kept}
+def results(project):
+    """Read the bytes of all rows and tables, by path."""
+    suffixes = (".csv", ".md", ".tex", ".parquet")
+    tables = project.tables().iterdir()
+    return project.rows() | {p.name: p.read_bytes() for p in tables if p.suffix in suffixes}
 
 
 @pytest.fixture(scope="module")
 def longer(finished, tmp_path_factory):
-    """The finished study with two rounds more; never changed."""
+    """The finished study with two more rounds; never changed."""
     project = finished.clone(tmp_path_factory.mktemp("longer") / "project")
     project.set_study(**LONGER)
     project.snakemake()
     return project
 
 
-KINDS = {
+FILES = {
     "data": "results/data/digits/train.parquet",
     "partition": "results/partitions/*.parquet",
     "experiment": "results/runs/*krum*/experiment.json",
@@ -64,39 +63,37 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_to_follow_the_message_leads_to_the_right_result(project, longer, kind):
-    (path,) = project.folder.glob(KINDS[kind])
-    flip(path)
+@pytest.mark.parametrize("kind", FILES)
+def test_deleting_the_named_file_gives_the_right_result(project, longer, kind):
+    (path,) = project.folder.glob(FILES[kind])
+    flip_bit(path)
     project.set_study(**LONGER)
-    assert follow(project) == [str(path.relative_to(project.folder))]
-    assert numbers(project) == numbers(longer)
+    assert delete_as_told(project) == [str(path.relative_to(project.folder))]
+    assert results(project) == results(longer)
 
 
-def test_collected_rows_that_are_damaged_are_collected_again(project, finished):
-    path = project.runs()[0] / "metrics.parquet"
-    flip(path)
+def test_damaged_collected_rows_are_collected_again(project, finished):
+    path = project.run("krum") / "metrics.parquet"
+    flip_bit(path)
     shutil.rmtree(project.folder / "results" / "tables")
-    name = str(path.relative_to(project.folder))
-    # questions about it are answered with a sentence, and no number comes of it
-    status = skymask(project, "status", "study.yaml")
+    status = project.skymask("status", "study.yaml")
     assert (status.returncode, status.stderr) == (0, "")
-    assert follow(project) == [name]
-    assert numbers(project) == numbers(finished)
+    assert delete_as_told(project) == [str(path.relative_to(project.folder))]
+    assert results(project) == results(finished)
 
 
-def test_a_damaged_model_between_two_rounds_is_made_again(finished, tmp_path):
+def test_a_damaged_model_between_two_rounds_is_computed_again(finished, tmp_path):
     project = Project.create(tmp_path / "project", defense="krum", rounds=2, rounds_per_job=1)
     project.snakemake()
-    path = project.runs()[0] / "rounds" / "2" / "model.parquet"
-    flip(path)
+    path = project.run("krum") / "rounds" / "2" / "model.parquet"
+    flip_bit(path)
     project.set_study(defense="krum", rounds_per_job=1)
-    assert follow(project) == [str(path.relative_to(project.folder))]
+    assert delete_as_told(project) == [str(path.relative_to(project.folder))]
     rows = project.rows()
     assert rows == {path: finished.rows()[path] for path in rows}
 
 
-def test_results_of_an_older_version_are_never_mixed_in(finished, tmp_path):
+def test_results_of_an_older_version_are_not_used(finished, tmp_path):
     project = Project.create(tmp_path / "project", defense="krum")
     source = "src/skymask/study/experiment.py"
     text = (project.folder / source).read_text()
@@ -106,16 +103,14 @@ def test_results_of_an_older_version_are_never_mixed_in(finished, tmp_path):
     project.snakemake()
     (old,) = project.runs()
     project.edit(source, before, now)
-    # the data too: they are where they were
-    named = follow(project)
-    assert named == []
-    new = [run for run in project.runs() if run != old]
-    assert len(new) == 1
-    rows = {path: content for path, content in project.rows().items() if new[0].name in path}
+    # the same holds for the data, whose path does not change
+    assert delete_as_told(project) == []
+    (new,) = [run for run in project.runs() if run != old]
+    rows = {path: content for path, content in project.rows().items() if new.name in path}
     assert rows == {path: finished.rows()[path] for path in rows}
-    # an old file where a new one should be is refused
-    shutil.copytree(old / "spans", new[0] / "spans", dirs_exist_ok=True)
-    shutil.copy(old / "metrics.parquet", new[0] / "metrics.parquet")
+    # an old file in the place of a new one is refused
+    shutil.copytree(old / "spans", new / "spans", dirs_exist_ok=True)
+    shutil.copy(old / "metrics.parquet", new / "metrics.parquet")
     shutil.rmtree(project.folder / "results" / "tables")
     done = project.snakemake(check=False)
     assert done.returncode != 0
@@ -123,43 +118,43 @@ def test_results_of_an_older_version_are_never_mixed_in(finished, tmp_path):
     assert "Traceback" not in done.stdout
 
 
-def test_questions_about_damaged_files_are_answered_with_sentences(project):
-    table = "results/tables/tiny/accuracy.csv"
-    trace = ("trace", table, "--cell", "fang_trim,krum")
-    assert skymask(project, *trace).returncode == 0
-    run = next(run for run in project.runs() if "krum" in run.name)
+def refused(done, name):
+    """Whether a command has failed with a message about the file ``name``."""
+    assert "Traceback" not in done.stderr
+    return done.returncode == 1 and name in done.stdout + done.stderr
+
+
+def test_trace_names_a_damaged_file(project):
+    csv = project.tables() / "accuracy.csv"
+    trace = ("trace", str(csv.relative_to(project.folder)), "--cell", "fang_trim,krum")
+    assert project.skymask(*trace).returncode == 0
+    run = project.run("krum")
     for file in (
         run / "experiment.json",
         run / "metrics.parquet",
         run / "spans" / "1-2" / "aggregates.parquet",
         project.folder / "results" / "data" / "digits" / "test.parquet",
-        project.folder / "results" / "tables" / "tiny" / "runs.parquet",
+        project.tables() / "runs.parquet",
     ):
         whole = file.read_bytes()
-        flip(file)
-        done = skymask(project, *trace)
-        assert done.returncode == 1, file
-        assert "Traceback" not in done.stderr
-        assert file.name in done.stdout + done.stderr
+        flip_bit(file)
+        done = project.skymask(*trace)
+        assert refused(done, file.name), file
         assert "Delete it" in done.stdout + done.stderr
         file.write_bytes(whole)
-    csv = project.folder / table
     whole = csv.read_bytes()
     for damaged in (whole.replace(b"0.", b"0x", 1), b"\xff" + whole, whole[:40], b""):
         csv.write_bytes(damaged)
-        done = skymask(project, *trace)
-        assert done.returncode == 1, damaged
-        assert "Traceback" not in done.stderr
-        assert "accuracy.csv" in done.stdout + done.stderr
-    csv.write_bytes(whole)
-    page = ("publish", "study.yaml", "--to", str(project.folder.parent / "pages"))
-    markdown = project.folder / "results" / "tables" / "tiny" / "accuracy.md"
-    flip(markdown)
-    done = skymask(project, *page)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert "accuracy.md is not as it was written" in done.stderr
-    assert not (project.folder.parent / "pages").exists()
+        assert refused(project.skymask(*trace), "accuracy.csv"), damaged
+
+
+def test_publish_refuses_a_damaged_table(project, tmp_path):
+    publish = ("publish", "study.yaml", "--to", str(tmp_path / "pages"))
+    markdown = project.tables() / "accuracy.md"
+    flip_bit(markdown)
+    done = project.skymask(*publish)
+    assert refused(done, "accuracy.md is not as it was written")
+    assert not (tmp_path / "pages").exists()
     markdown.unlink()
     project.snakemake()
-    assert skymask(project, *page).returncode == 0
+    assert project.skymask(*publish).returncode == 0

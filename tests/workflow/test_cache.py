@@ -1,4 +1,4 @@
-"""The cache is right: a change reruns what it affects, and nothing else."""
+"""Reruns after a change: what it affects, and nothing else."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ def test_a_finished_study_has_nothing_to_do(project):
     assert "Nothing to be done" in project.snakemake().stdout
 
 
-def test_readme_comments_and_docstrings_rerun_nothing(project):
+def test_changes_of_documentation_and_comments_rerun_nothing(project):
     with (project.folder / "README.md").open("a") as readme:
         readme.write("\nOne more sentence.\n")
     krum = "src/skymask/defenses/krum.py"
@@ -25,7 +25,7 @@ def test_readme_comments_and_docstrings_rerun_nothing(project):
     assert project.planned() == {}
 
 
-def test_editing_a_plot_reruns_the_plots_alone(project):
+def test_editing_a_figure_draws_figures_alone(project):
     project.edit("src/skymask/reporting/figures/style.py", '"font.size": 8', '"font.size": 9')
     assert project.planned() == FIGURES
     project.edit("src/skymask/reporting/figures/style.py", '"font.size": 9', '"font.size": 8')
@@ -36,8 +36,7 @@ def test_editing_a_plot_reruns_the_plots_alone(project):
 def test_editing_a_defense_reruns_the_runs_of_that_defense_alone(project):
     project.edit("src/skymask/defenses/krum.py", "assumed_malicious - 2", "assumed_malicious - 1")
     planned = project.planned()
-    # two spans and the collector of the one krum run, and what shows its numbers
-    # of the figures of masks only that of the table: the others show SkyMask's runs alone
+    # the krum run with all tables; of the figures, those that show only SkyMask's runs stay
     assert planned == {"span": 2, "collect": 1, **TABLES, "figure": 2}
     output = project.snakemake("-n").stdout
     assert not re.search(r"output: .*skymask.*spans", output)
@@ -58,7 +57,7 @@ def test_editing_masks_reruns_skymask_alone(project):
     assert project.planned() == {"span": 2, "collect": 1, **TABLES}
 
 
-def test_more_rounds_compute_the_new_rounds_alone_and_equal_a_fresh_run(project, tmp_path):
+def test_more_rounds_compute_only_the_new_ones_and_equal_a_fresh_run(project, tmp_path):
     project.set_study(rounds=7)
     output = project.snakemake().stdout
     spans = set(re.findall(r"spans/(\d+-\d+)", output))
@@ -70,32 +69,30 @@ def test_more_rounds_compute_the_new_rounds_alone_and_equal_a_fresh_run(project,
     assert fresh.rows() == project.rows()
 
 
-def test_two_studies_share_the_runs_they_have_in_common(project):
+def test_two_studies_share_runs(project):
     project.set_study(study="wider", attack=["none", "fang_trim"], defense=["fedavg", "krum"])
-    # of the four runs fang_trim × krum is there already
+    # of the four runs, that of fang_trim × krum exists
     assert project.planned()["collect"] == 3
 
 
 def test_tables_of_a_finished_study_train_nothing(project):
     before = project.rows()
-    tables = project.folder / "results" / "tables"
-    old = (tables / "tiny" / "accuracy.md").read_text()
-    shutil.rmtree(tables)
+    old = (project.tables() / "accuracy.md").read_text()
+    shutil.rmtree(project.folder / "results" / "tables")
     # mask_layers is drawn from its table
     assert project.planned("tables") == {**TABLES, "figure": 1}
     project.snakemake("tables")
-    assert (tables / "tiny" / "accuracy.md").read_text() == old
+    assert (project.tables() / "accuracy.md").read_text() == old
     assert project.rows() == before
 
 
-def test_another_number_of_final_evaluations_remakes_tables_alone(project):
+def test_another_number_of_final_evaluations_writes_tables_alone(project):
     project.set_study(final_evaluations=2)
     assert project.planned() == TABLES
 
 
-def test_a_damaged_artifact_is_named_not_counted(project):
-    run = next(run for run in project.runs() if "krum" in run.name)
-    file = run / "spans" / "3-4" / "clients.parquet"
+def test_a_truncated_file_is_named(project):
+    file = project.run("krum") / "spans" / "3-4" / "clients.parquet"
     file.write_bytes(file.read_bytes()[:-40])
     done = project.snakemake(check=False)
     assert done.returncode != 0

@@ -1,4 +1,4 @@
-"""The real Fashion-MNIST, where its files are at hand."""
+"""The original files of Fashion-MNIST, where they are installed."""
 
 import os
 from pathlib import Path
@@ -19,10 +19,10 @@ FOLDERS = [
     )
     if folder
 ]
-pytestmark = pytest.mark.skipif(_find(FOLDERS) is None, reason="no Fashion-MNIST files at hand")
+pytestmark = pytest.mark.skipif(_find(FOLDERS) is None, reason="no files of Fashion-MNIST")
 
 
-def test_the_files_are_what_the_literature_says():
+def test_the_files_have_the_published_statistics():
     data = fashion_mnist(FOLDERS)
     assert data.train_features.shape == (60000, 1, 28, 28)
     assert data.test_features.shape == (10000, 1, 28, 28)
@@ -34,7 +34,7 @@ def test_the_files_are_what_the_literature_says():
     assert pixels.std() == pytest.approx(0.3530, abs=1e-4)
 
 
-def test_a_round_of_the_papers_setting_runs(tmp_path):
+def test_one_round_with_the_parameters_of_the_paper_runs(tmp_path):
     project = Project.create(
         tmp_path / "project",
         dataset="fashion_mnist",

@@ -1,5 +1,6 @@
-"""Results are the same to the bit at every grain, on any number of cores."""
+"""Equal bits for every number of rounds per job and of cores."""
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -16,22 +17,22 @@ def staged(tmp_path_factory):
     return project
 
 
-def test_a_job_per_stage_and_rounds_in_one_job_give_the_same_bytes(finished, staged):
+def test_a_job_per_stage_and_a_job_per_span_give_the_same_bytes(finished, staged):
     assert staged.rows() == finished.rows()
     assert len(staged.rows()) == 2 * len(KINDS)
 
 
-@pytest.mark.parametrize(("grain", "cores"), [(1, 2), (3, 1)])
-def test_memories_coordinates_backdoors_and_compositions_keep_their_bits(
-    varied, tmp_path, grain, cores
+@pytest.mark.parametrize(("rounds_per_job", "cores"), [(1, 2), (3, 1)])
+def test_states_coordinates_backdoors_and_compositions_give_the_same_bytes(
+    varied, tmp_path, rounds_per_job, cores
 ):
-    project = Project.create(tmp_path / "project", **VARIED, rounds_per_job=grain)
+    project = Project.create(tmp_path / "project", **VARIED, rounds_per_job=rounds_per_job)
     project.snakemake(cores=cores)
     assert project.rows() == varied.rows()
     assert len(project.rows()) == 3 * len(KINDS)
 
 
-def test_the_varied_study_has_something_of_everything(varied):
+def test_the_varied_study_uses_what_it_is_for(varied):
     runs = {run.name.split("-")[2]: run for run in varied.runs()}
     tables = {
         attack: {kind: pq.read_table(run / f"{kind}.parquet").to_pandas() for kind in KINDS}
@@ -42,7 +43,7 @@ def test_the_varied_study_has_something_of_everything(varied):
         assert rows["aggregates"]["round"].tolist() == [1, 2, 3, 4]
         assert rows["aggregates"]["benign_distance"].gt(0).all()
         assert (len(rows["layers"]) == 4 * 3 * 4) == (attack == "mimic")
-    memories = {
+    states = {
         attack: {
             party: pq.read_table(run / "spans" / "3-4" / f"{party}_state.parquet")[
                 "name"
@@ -51,19 +52,19 @@ def test_the_varied_study_has_something_of_everything(varied):
         }
         for attack, run in runs.items()
     }
-    assert memories["mimic"]["attack"]
-    assert memories["scaling"]["defense"]
-    assert memories["lie_backdoor"]["defense"]
+    assert states["mimic"]["attack"]
+    assert states["scaling"]["defense"]
+    assert states["lie_backdoor"]["defense"]
 
 
-def test_one_core_and_another_cut_give_the_same_bytes(finished, tmp_path):
+def test_one_core_and_other_spans_give_the_same_bytes(finished, tmp_path):
     project = Project.create(tmp_path / "project", rounds_per_job=3, keep_updates=[2, 3])
     project.snakemake(cores=1)
     assert project.rows() == finished.rows()
 
 
 def test_every_stage_of_a_round_is_a_job_with_its_files(staged):
-    run = next(run for run in staged.runs() if "skymask" in run.name)
+    run = staged.run("skymask")
     stages = {"model", "attack_state", "defense_state", "clients", "aggregates", "layers"}
     assert stages <= {path.stem for path in (run / "rounds" / "3").iterdir()}
     timings = pq.read_table(run / "timings.parquet").to_pandas()
@@ -71,11 +72,11 @@ def test_every_stage_of_a_round_is_a_job_with_its_files(staged):
     assert timings.groupby("round").size().tolist() == [3, 4, 3, 4]
 
 
-def test_a_job_of_many_rounds_says_what_all_its_time_went_to(finished):
+def test_the_timings_of_a_span_add_up_to_the_time_of_its_job(finished):
     for run in finished.runs():
         rows = pq.read_table(run / "timings.parquet").to_pandas()
         parts = rows[rows["stage"].isin(["start", "read", "write", "other"])]
-        # of each of two jobs, under its last round
+        # each of the two jobs, in the rows of its last round
         assert parts.groupby("round")["stage"].apply(list).to_dict() == {
             last: ["start", "read", "write", "other"] for last in (2, 4)
         }
@@ -84,12 +85,11 @@ def test_a_job_of_many_rounds_says_what_all_its_time_went_to(finished):
         assert stages.groupby("round").size().tolist() == [3, 4, 3, 4]
         for first, last in ((1, 2), (3, 4)):
             span = rows[rows["round"].between(first, last)]
-            (benchmark,) = (finished.folder / "results/benchmarks/span" / run.name).glob(
-                f"{first}-{last}.tsv"
-            )
-            # Snakemake measures the whole job, from before its start to after its end
-            whole = float(benchmark.read_text().splitlines()[1].split()[0])
-            assert 0.5 * whole < span["seconds"].sum() < whole + 0.1
+            # Snakemake measures from before the start of the process to after its end; most of
+            # its processor time is in the rows, however busy the machine is
+            folder = finished.folder / "results/benchmarks/span" / run.name
+            benchmark = pd.read_csv(folder / f"{first}-{last}.tsv", sep="\t").iloc[0]
+            assert 0.5 * benchmark["cpu_time"] < span["seconds"].sum() < benchmark["s"] + 0.1
 
 
 def test_updates_are_temporary_unless_kept(staged):
@@ -101,7 +101,7 @@ def test_updates_are_temporary_unless_kept(staged):
         assert updates.schema.field("1.weight").type.list_size == 64 * 64
 
 
-def test_kept_updates_do_not_depend_on_the_grain(staged, tmp_path):
+def test_kept_updates_do_not_depend_on_the_rounds_per_job(staged, tmp_path):
     project = Project.create(tmp_path / "project", defense="krum", keep_updates=[2, 3])
     project.snakemake()
     (run,) = project.runs()
@@ -109,22 +109,22 @@ def test_kept_updates_do_not_depend_on_the_grain(staged, tmp_path):
     assert (run / "updates.parquet").read_bytes() == (twin / "updates.parquet").read_bytes()
 
 
-def test_more_rounds_at_grain_one_compute_the_new_rounds_alone(staged, tmp_path):
+def test_more_rounds_with_a_job_per_stage_compute_only_the_new_ones(staged, tmp_path):
     project = staged.clone(tmp_path / "project")
     project.set_study(rounds=6, rounds_per_job=1, keep_updates=[2, 3])
     planned = project.planned()
-    # rounds 5 and 6 of two runs, and what collects and shows them
+    # rounds 5 and 6 of two runs, their rows, tables and figures
     stages = {"train": 4, "attack": 4, "aggregate": 4, "evaluate": 2}
     shown = {"study_tables": 1, "figure": 4, "overview": 1}
     assert planned == {**stages, "collect": 2, **shown}
 
 
-def test_running_statistics_keep_their_bits(tmp_path):
-    # in spans of two rounds they stay in memory once, and once cross a file
+def test_running_statistics_give_the_same_bytes(tmp_path):
+    # with two rounds per job they pass once in memory and once through a file
     kept = {"model": "resnet20", "clients": 4, "partition": "iid", "samples_per_client": 20}
     kept |= {"root_size": 20, "defense": "skymask", "rounds": 3, "evaluate_every": 1}
     staged, spans = (
-        Project.create(tmp_path / str(grain), **kept, rounds_per_job=grain) for grain in (1, 2)
+        Project.create(tmp_path / str(number), **kept, rounds_per_job=number) for number in (1, 2)
     )
     staged.snakemake()
     spans.snakemake()

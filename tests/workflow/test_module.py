@@ -1,6 +1,5 @@
 """The workflow as a module of another workflow."""
 
-import pytest
 import yaml
 
 from .harness import ROOT, TINY, Project
@@ -26,22 +25,18 @@ rule all:
 """
 
 
-@pytest.mark.slow
 def test_modules_write_what_the_workflow_itself_writes(finished, tmp_path):
     project = Project(tmp_path)
     project.set_study()
     (tmp_path / "Snakefile").write_text(MODULES.format(folder=finished.folder))
     done = project.snakemake("--scheduler", "greedy")
-    # no rule is named that does not exist under its new name
+    # target rules refer to the other rules by their new names
     assert "not present in the Snakefile" not in done.stdout
-    tables = {
-        path.name: path.read_bytes()
-        for path in (finished.folder / "results/tables/tiny").glob("*.csv")
-    }
+    tables = sorted(finished.tables().glob("*.csv"))
     assert len(tables) >= 5
-    for name, content in tables.items():
-        assert (tmp_path / "results/tables/tiny" / name).read_bytes() == content
-    assert (tmp_path / "results/tables/tiny/overview.html").exists()
+    for path in tables:
+        assert (project.tables() / path.name).read_bytes() == path.read_bytes()
+    assert (project.tables() / "overview.html").exists()
     assert project.rows() == finished.rows()
 
     elsewhere = Project(tmp_path / "elsewhere")
@@ -51,7 +46,7 @@ def test_modules_write_what_the_workflow_itself_writes(finished, tmp_path):
     }
     assert project.snakemake("-n", "--scheduler", "greedy").stdout.count("Nothing to be done") == 1
 
-    # what is done below the prefix is seen, and continued
+    # results below the prefix are continued
     project.set_study(rounds=6)
     planned = project.snakemake("-n", "--scheduler", "greedy").stdout
     (run,) = elsewhere.runs()
@@ -68,8 +63,7 @@ def test_a_module_takes_its_study_from_a_part_of_the_configuration(tmp_path):
     assert project.planned("--config", "other=1")["skymask_span"] == 4
 
 
-def test_the_snakefile_for_catalogs_has_the_same_default_target(tmp_path):
-    project = Project.create(tmp_path / "project")
-    planned = project.planned("--snakefile", "workflow/Snakefile")
+def test_the_snakefile_for_catalogs_has_the_same_default_target(bare):
+    planned = bare.planned("--snakefile", "workflow/Snakefile")
     assert planned.pop("study") == 1
-    assert planned == project.planned()
+    assert planned == bare.planned()

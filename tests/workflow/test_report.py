@@ -1,4 +1,4 @@
-"""The report of a study, opened in a real browser that has no network."""
+"""The report of a study in a browser without a network."""
 
 import json
 import re
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from .harness import DEADLINE
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on PATH")
@@ -14,7 +16,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium o
 TABLES = {"accuracy", "detection", "got through", "mask layers", "runs"}
 WIDTHS = (1280, 800)
 
-# an element is cut when it holds more than it shows and neither it nor a frame around it scrolls
+# an element is cut if its content is wider than itself and neither it nor a parent scrolls
 CUT = """root => [...root.querySelectorAll('*')].filter(element => {
     if (element.scrollWidth <= element.clientWidth + 1 || !element.clientWidth) return false;
     for (let at = element; at; at = at.parentElement)
@@ -28,7 +30,7 @@ DRAWN = """canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, ca
 
 @pytest.fixture(scope="module")
 def report(finished):
-    """The report of the tiny study, made by the command that README names."""
+    """The report of the tiny study."""
     finished.snakemake("--report", "results/report.html")
     return finished.folder / "results" / "report.html"
 
@@ -36,31 +38,34 @@ def report(finished):
 @pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = started.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=1000 * DEADLINE
+        )
         yield opened
         opened.close()
 
 
 class Visit:
-    """A page opened without a network, and all it asked for and complained of."""
+    """A page in the browser, with its requests and errors."""
 
     def __init__(self, browser, path, width=1280):
         self.context = browser.new_context(
             viewport={"width": width, "height": 900}, offline=True, accept_downloads=True
         )
+        self.context.set_default_timeout(1000 * DEADLINE)
         self.page = self.context.new_page()
         self.requests, self.errors = [], []
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on(
             "console",
-            lambda said: self.errors.append(said.text) if said.type == "error" else None,
+            lambda line: self.errors.append(line.text) if line.type == "error" else None,
         )
         self.page.goto(path.resolve().as_uri())
         self.page.wait_for_function("document.readyState == 'complete'")
 
     def shown(self, category, name):
-        """The frame in which the report shows one of its results."""
+        """Open one of the report's results; return its frame."""
         self.page.locator("nav").get_by_text(category, exact=True).click()
         row = self.page.locator("nav tr").filter(has=self.page.get_by_text(name, exact=True))
         row.locator("a").first.click()
@@ -69,7 +74,7 @@ class Visit:
         return frame
 
     def names(self, category):
-        """What the report offers in a category."""
+        """Read the names of the results in a category."""
         self.page.locator("nav").get_by_text(category, exact=True).click()
         cells = self.page.locator("nav tbody tr td:first-child").all_inner_texts()
         self.home()
@@ -79,7 +84,7 @@ class Visit:
         self.page.locator("nav").get_by_text("Results", exact=True).first.click()
 
     def check(self):
-        """Nothing was asked of a network and nothing went wrong."""
+        """Check that the page requested nothing from a network and had no error."""
         outside = [url for url in self.requests if not re.match("(file|data|blob):", url)]
         assert self.requests
         assert outside == []
@@ -95,7 +100,7 @@ def visit(browser, report, request):
 
 
 def images_of(place):
-    """The natural sizes of the images of a page or frame."""
+    """Read the natural sizes of the images of a page or frame."""
     images = place.locator("img")
     images.first.wait_for(state="attached")
     return images.evaluate_all("all => all.map(one => [one.naturalWidth, one.naturalHeight])")
@@ -105,12 +110,12 @@ def rows_of(table):
     return [row.locator("td, th").all_inner_texts() for row in table.locator("tr").all()]
 
 
-def test_the_report_begins_with_an_overview_and_asks_no_network(visit, finished):
+def test_the_report_begins_with_an_overview_and_uses_no_network(visit, finished):
     page = visit.page
     overview = page.locator(".overview")
     overview.wait_for()
     assert page.locator(".overview h1").inner_text() == "Study tiny"
-    # nothing above the top of what can be scrolled to
+    # the top is visible
     assert page.locator(".overview h1").evaluate(ABOVE) >= 0
     assert overview.evaluate(CUT) == []
     assert all(width > 100 and height > 100 for width, height in images_of(overview))
@@ -139,8 +144,7 @@ def figures(finished):
 def test_the_numbers_of_the_overview_are_those_of_the_tables(visit, finished):
     table = visit.page.locator(".overview table.metrics").first
     shown = " ".join(table.all_inner_texts())
-    folder = finished.folder / "results" / "tables" / "tiny"
-    lines = (folder / "accuracy.csv").read_text().splitlines()[1:]
+    lines = (finished.tables() / "accuracy.csv").read_text().splitlines()[1:]
     means = [f"{float(line.split(',')[5]):.3f}" for line in lines]
     assert len(means) == 2
     assert all(mean in shown for mean in means)
@@ -165,7 +169,7 @@ def test_the_rule_graph_of_snakemake_is_drawn(visit):
 
 
 @pytest.mark.parametrize("category", ["Tables", "Figures"])
-def test_every_table_and_figure_can_be_opened_and_is_whole(visit, finished, category):
+def test_every_table_and_figure_can_be_opened_and_is_not_cut(visit, finished, category):
     names = visit.names(category)
     assert names == (TABLES if category == "Tables" else figures(finished))
     for name in sorted(names):
@@ -190,15 +194,14 @@ def test_a_table_can_be_saved_from_the_report(browser, report, finished):
     frame = visit.shown("Tables", "accuracy")
     with visit.page.expect_download() as saved:
         frame.get_by_text("accuracy.csv").click()
-    own = finished.folder / "results" / "tables" / "tiny" / "accuracy.csv"
-    assert Path(saved.value.path()).read_bytes() == own.read_bytes()
+    table = finished.tables() / "accuracy.csv"
+    assert Path(saved.value.path()).read_bytes() == table.read_bytes()
     visit.context.close()
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_overview_is_a_page_of_its_own(browser, finished, width):
-    path = finished.folder / "results" / "tables" / "tiny" / "overview.html"
-    visit = Visit(browser, path, width)
+    visit = Visit(browser, finished.tables() / "overview.html", width)
     page = visit.page
     assert page.locator("h1").inner_text() == "Study tiny"
     assert page.locator("body").evaluate(CUT) == []
@@ -210,8 +213,7 @@ def test_the_overview_is_a_page_of_its_own(browser, finished, width):
     visit.check()
 
 
-def test_a_report_before_the_study_has_run_is_refused(finished, tmp_path):
-    project = finished.clone(tmp_path / "project")
+def test_a_report_before_the_study_has_run_is_refused(project):
     shutil.rmtree(project.folder / "results" / "report")
     done = project.snakemake("--report", "results/report.html", check=False)
     assert done.returncode != 0

@@ -1,4 +1,4 @@
-"""A killed run goes on where it was and ends with the same bytes."""
+"""Killed runs: the same command continues them and gives the same bytes."""
 
 import os
 import random
@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from .harness import VARIED, Project
+from .harness import VARIED, Project, wait_until
 
 
 def kill_group(process):
@@ -17,18 +17,18 @@ def kill_group(process):
 
 
 KILLS = 20
-DEADLINE = 300.0
-"""Seconds that a test waits for what must come."""
+LONGEST = 3.0
+"""Seconds between the first job's start and the kill, at most."""
 
 
-def begun(project):
-    """How often a job that computes rounds has begun, over all calls."""
-    found = project.folder / "begun"
-    return len(found.read_text().split()) if found.exists() else 0
+def count_begun(project):
+    """Count the jobs with rounds that have begun, over all calls."""
+    marks = project.folder / "begun"
+    return len(marks.read_text().split()) if marks.exists() else 0
 
 
-def count_jobs(project):
-    """Make every job that computes rounds leave a mark when it begins, and another when it ends."""
+def mark_begun(project):
+    """Make each job with rounds leave a mark when it begins."""
     for script in ("span", "train", "attack", "aggregate", "evaluate"):
         project.edit(
             f"workflow/scripts/{script}.py",
@@ -39,51 +39,44 @@ def count_jobs(project):
         )
 
 
-def drawn_moments(seed, count, longest):
-    """Seconds from the start of the first job of a call to its end, the same every time."""
-    draw = random.Random(seed)
-    return [draw.uniform(0.0, longest) for _ in range(count)]
-
-
-@pytest.mark.parametrize(("grain", "longest"), [(1, 3.0), (4, 3.0)])
-def test_killed_at_twenty_moments_it_ends_with_the_same_bytes(varied, tmp_path, grain, longest):
+@pytest.mark.parametrize("rounds_per_job", [1, 4])
+def test_a_study_killed_at_twenty_moments_gives_the_same_bytes(tmp_path, rounds_per_job):
     first = {key: VARIED[key][0:1] for key in ("attack", "defense")}
-    rounds = {1: 12, 4: 96}[grain]
-    study = {**first, "rounds": rounds, "rounds_per_job": grain}
+    rounds = {1: 12, 4: 96}[rounds_per_job]
+    study = {**first, "rounds": rounds, "rounds_per_job": rounds_per_job}
     project = Project.create(tmp_path / "project", **study)
-    count_jobs(project)
-    killed = 0
-    for moment in drawn_moments(grain, KILLS, longest):
-        before = begun(project)
+    mark_begun(project)
+    # the same moments every time
+    draw = random.Random(rounds_per_job)
+    for number in range(KILLS):
+        before = count_begun(project)
         process = project.start()
-        deadline = time.monotonic() + DEADLINE
-        # a call begins with two seconds in which there is nothing to lose
-        while begun(project) == before and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        time.sleep(moment)
-        if process.poll() is not None:
-            break
+        # a call has nothing to lose in its first two seconds
+        wait_until(lambda: count_begun(project) > before or process.poll() is not None)  # noqa: B023
+        time.sleep(draw.uniform(0.0, LONGEST))
+        assert process.poll() is None, f"the study was done after {number} of {KILLS} kills"
         kill_group(process)
-        killed += 1
-    assert killed == KILLS, "the study was over before all moments had come"
     project.snakemake(cores=1)
 
     undisturbed = Project.create(tmp_path / "undisturbed", **study | {"rounds_per_job": rounds})
     undisturbed.snakemake()
     assert project.rows() == undisturbed.rows()
-    jobs = {1: 3 * rounds + rounds // 2, 4: rounds // 4}[grain]
-    assert jobs <= begun(project) <= jobs + KILLS
+    jobs = {1: 3 * rounds + rounds // 2, 4: rounds // 4}[rounds_per_job]
+    assert jobs <= count_begun(project) <= jobs + KILLS
     assert not list(project.folder.glob("results/**/.*.tmp"))
 
 
-def test_a_second_run_beside_a_live_one_is_refused(tmp_path):
-    project = Project.create(tmp_path / "project", defense="krum", rounds=40, rounds_per_job=40)
+def test_a_second_run_next_to_a_running_one_is_refused(tmp_path):
+    # far more rounds than the test needs; they end with the first run
+    project = Project.create(
+        tmp_path / "project", defense="krum", rounds=100_000, rounds_per_job=50_000
+    )
     first = project.start()
     try:
-        while not list(project.folder.glob(".snakemake/locks/*.lock")):
-            assert first.poll() is None
-            time.sleep(0.02)
+        wait_until(
+            lambda: list(project.folder.glob(".snakemake/locks/*.lock")),
+            failed=lambda: first.poll() is not None,
+        )
         second = project.snakemake(check=False)
         assert second.returncode != 0
         assert "cannot be locked" in second.stdout
