@@ -43,7 +43,9 @@ def detection(accepted: Tensor | None, malicious: Tensor) -> Detection:
 
 
 def attacker_weight(weights: Tensor | None, malicious: Tensor) -> float | None:
-    """Compute the attackers' share of the aggregate's weight, Σ_{i∈M} |w_i| / Σ_i |w_i|.
+    r"""Compute the attackers' share of the aggregate's weight.
+
+    .. math:: \sum_{i \in M} \lvert w_i\rvert \,/\, \sum_i \lvert w_i\rvert
 
     Args:
         weights: Coefficients [n] of the updates in the aggregate; ``None`` where not known.
