@@ -40,7 +40,7 @@ def test_a_requirement_error_is_a_value_error():
 
 def test_call_computes_only_what_is_asked_for():
     def never():
-        raise AssertionError("nobody asked")
+        raise AssertionError("no function asks for it")
 
     def method(updates, *, b=2):
         return updates * b

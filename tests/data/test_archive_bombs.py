@@ -38,11 +38,11 @@ def test_a_gzip_bomb(tmp_path):
 
 @pytest.mark.parametrize("twice", [False, True])
 def test_a_zip_bomb(tmp_path, twice):
-    held = io.BytesIO()
-    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in MODULES["har"]._files():
             archive.writestr(f"UCI HAR Dataset/{file}", FLOOD)
-    content = held.getvalue()
+    content = buffer.getvalue()
     if twice:
         outer = io.BytesIO()
         with zipfile.ZipFile(outer, "w") as archive:

@@ -46,7 +46,7 @@ def batch(source, key, classes, count):
 
 
 class Copy:
-    """A small archive in the form of a data set, its files by name, and what they hold."""
+    """A small archive in the form of a data set, its files by name, and what they contain."""
 
     def __init__(self, load, known, key, classes, monkeypatch):
         self.load, self.known, self.key, self.monkeypatch = load, known, key, monkeypatch
@@ -81,19 +81,19 @@ class Copy:
             (place / name).write_bytes(content)
         return place
 
-    def check(self, found):
+    def check(self, arrays):
         for part, listed in (("train", self.known.train_list), ("test", self.known.test_list)):
             made = [self.made[name] for name, _ in listed]
             images = np.concatenate([images for images, _, _ in made])
-            features = getattr(found, f"{part}_features")
+            features = getattr(arrays, f"{part}_features")
             assert features.dtype == np.uint8
             assert features.shape == (len(images), 3, 32, 32)
             # red row by row, then green, then blue
             assert features[0, 2, 1, 3] == images[0, 2 * 1024 + 32 + 3]
             assert (features.reshape(len(images), -1) == images).all()
-            labels = getattr(found, f"{part}_labels")
+            labels = getattr(arrays, f"{part}_labels")
             assert labels.dtype == np.int64
-            assert labels.tolist() == np.concatenate([held for _, held, _ in made]).tolist()
+            assert labels.tolist() == np.concatenate([own for _, own, _ in made]).tolist()
 
 
 @pytest.fixture(params=KINDS)
@@ -129,10 +129,10 @@ def refused(load, *folders):
 def test_an_archive_is_read_wherever_it_lies(copy, tmp_path, mode, download):
     (tmp_path / "second").mkdir()
     copy.pack(tmp_path / "second" / copy.known.filename, mode)
-    found = copy.load([tmp_path / "first", tmp_path / "second"])
-    copy.check(found)
-    assert (found.classes, found.scale) == (copy.load.facts["classes"], 255.0)
-    assert found.train_groups is None
+    arrays = copy.load([tmp_path / "first", tmp_path / "second"])
+    copy.check(arrays)
+    assert (arrays.classes, arrays.scale) == (copy.load.facts["classes"], 255.0)
+    assert arrays.train_groups is None
     assert not download
 
 
@@ -144,8 +144,8 @@ def test_an_unpacked_folder_is_read(copy, tmp_path, download):
 
 def test_what_python_3_pickles_for_python_2_is_read(copy, tmp_path):
     for name, (images, labels, _) in copy.made.items():
-        held = {"data": images, copy.key: labels.tolist()}
-        copy.files[name] = pickle.dumps(held, protocol=2)
+        content = {"data": images, copy.key: labels.tolist()}
+        copy.files[name] = pickle.dumps(content, protocol=2)
     copy.accept()
     copy.unpack(tmp_path)
     copy.check(copy.load([tmp_path]))
@@ -231,7 +231,7 @@ IMAGES = np.zeros((2, 3072), dtype=np.uint8)
 
 
 @pytest.mark.parametrize(
-    ("held", "reason"),
+    ("content", "reason"),
     [
         ({"data": IMAGES[:, :3071], "labels": [0, 1]}, "images of 3071 bytes where 3072"),
         ({"data": IMAGES.reshape(-1), "labels": [0, 1]}, "no rows of bytes"),
@@ -245,8 +245,8 @@ IMAGES = np.zeros((2, 3072), dtype=np.uint8)
         ([1, 2], "cannot be read"),
     ],
 )
-def test_arrays_of_another_form_are_refused(ten, tmp_path, held, reason):
-    ten.files["test_batch"] = pickle.dumps(held, protocol=2)
+def test_arrays_of_another_form_are_refused(ten, tmp_path, content, reason):
+    ten.files["test_batch"] = pickle.dumps(content, protocol=2)
     ten.accept()
     place = ten.unpack(tmp_path)
     message = refused(cifar10, tmp_path)

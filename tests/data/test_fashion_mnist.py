@@ -63,16 +63,16 @@ def put(folder, contents, packed=()):
 @pytest.mark.parametrize("below", [".", "FashionMNIST/raw"])
 def test_files_are_read_wherever_they_lie(tmp_path, files, arrays, packed, below, download):
     put(tmp_path / "second" / below, files, packed)
-    found = fashion_mnist([tmp_path / "first", tmp_path / "second"])
+    loaded = fashion_mnist([tmp_path / "first", tmp_path / "second"])
     expected = [arrays[name] for name in NAMES]
-    assert (found.train_features == expected[0][:, None]).all()
-    assert (found.train_labels == expected[1]).all()
-    assert (found.test_features == expected[2][:, None]).all()
-    assert (found.test_labels == expected[3]).all()
-    assert found.train_features.shape == (6, 1, 28, 28)
-    assert found.train_features.dtype == np.uint8
-    assert found.train_labels.dtype == found.test_labels.dtype == np.int64
-    assert (found.classes, found.scale) == (10, 255.0)
+    assert (loaded.train_features == expected[0][:, None]).all()
+    assert (loaded.train_labels == expected[1]).all()
+    assert (loaded.test_features == expected[2][:, None]).all()
+    assert (loaded.test_labels == expected[3]).all()
+    assert loaded.train_features.shape == (6, 1, 28, 28)
+    assert loaded.train_features.dtype == np.uint8
+    assert loaded.train_labels.dtype == loaded.test_labels.dtype == np.int64
+    assert (loaded.classes, loaded.scale) == (10, 255.0)
     assert not download
 
 
@@ -153,8 +153,8 @@ def test_downloaded_files_are_read_and_checked(tmp_path, files, monkeypatch):
         put(tmp_path / "first" / "FashionMNIST" / "raw", files)
 
     monkeypatch.setattr("skymask.data.datasets.vision.FashionMNIST", fetch)
-    found = fashion_mnist([tmp_path / "first", tmp_path / "second"])
-    assert len(found.test_labels) == 4
+    loaded = fashion_mnist([tmp_path / "first", tmp_path / "second"])
+    assert len(loaded.test_labels) == 4
 
 
 def test_a_download_that_leaves_nothing_is_an_error(tmp_path, monkeypatch):
@@ -164,16 +164,16 @@ def test_a_download_that_leaves_nothing_is_an_error(tmp_path, monkeypatch):
 
 
 def test_digits_are_what_their_facts_say():
-    found, facts = digits([]), digits.facts
-    assert found.train_features.shape == (facts["train"], *facts["shape"])
-    assert found.test_features.shape == (facts["test"], *facts["shape"])
-    assert found.train_labels.shape == (facts["train"],)
-    assert found.test_labels.shape == (facts["test"],)
-    assert found.classes == facts["classes"] == 10
-    assert found.train_features.dtype == np.uint8
-    assert found.train_features.max() == found.scale == 16
-    assert found.train_labels.dtype == found.test_labels.dtype == np.int64
-    for labels in (found.train_labels, found.test_labels):
+    loaded, facts = digits([]), digits.facts
+    assert loaded.train_features.shape == (facts["train"], *facts["shape"])
+    assert loaded.test_features.shape == (facts["test"], *facts["shape"])
+    assert loaded.train_labels.shape == (facts["train"],)
+    assert loaded.test_labels.shape == (facts["test"],)
+    assert loaded.classes == facts["classes"] == 10
+    assert loaded.train_features.dtype == np.uint8
+    assert loaded.train_features.max() == loaded.scale == 16
+    assert loaded.train_labels.dtype == loaded.test_labels.dtype == np.int64
+    for labels in (loaded.train_labels, loaded.test_labels):
         assert set(labels) == set(range(10))
 
 

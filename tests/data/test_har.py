@@ -80,7 +80,7 @@ def packed_twice(place, files):
 
 
 def kaggle():
-    """The two tables, by name; one feature's name holds a comma, as in the real ones."""
+    """The two tables, by name; one feature's name has a comma, as in the real ones."""
     head = [*(f"tBodyAcc-{i}" for i in range(560)), '"angle(X,gravityMean)"', "subject", "Activity"]
     tables = {}
     for part, (features, labels, subjects) in MADE.items():
@@ -123,18 +123,18 @@ FORMS = {
 
 
 @pytest.fixture
-def found(tmp_path):
+def loaded(tmp_path):
     unpacked(tmp_path / "reference", UCI)
     return har([tmp_path / "reference"])
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_gives_the_same_arrays_wherever_it_lies(form, tmp_path, found):
+def test_every_form_gives_the_same_arrays_wherever_it_lies(form, tmp_path, loaded):
     (tmp_path / "second").mkdir()
     FORMS[form](tmp_path / "second")
     other = har([tmp_path / "first", tmp_path / "second"])
     for name in ("train_features", "train_labels", "test_features", "test_labels", "train_groups"):
-        one, two = getattr(found, name), getattr(other, name)
+        one, two = getattr(loaded, name), getattr(other, name)
         assert one.dtype == two.dtype
         assert one.tobytes() == two.tobytes()
 
@@ -155,40 +155,40 @@ def rows_of(arrays):
     return rows[: len(arrays.train_labels)], rows[len(arrays.train_labels) :]
 
 
-def test_the_parts_are_joined_and_each_sample_keeps_its_label_and_subject(found):
-    train, test = rows_of(found)
+def test_the_parts_are_joined_and_each_sample_keeps_its_label_and_subject(loaded):
+    train, test = rows_of(loaded)
     assert sorted([*train, *test]) == list(range(303))
-    assert (found.train_labels == joined(1)[train] - 1).all()
-    assert (found.test_labels == joined(1)[test] - 1).all()
-    assert (found.train_groups == joined(2)[train] - 1).all()
-    assert found.train_labels.dtype == found.test_labels.dtype == np.int64
-    assert found.train_groups.dtype == np.int32
-    assert (found.classes, found.scale) == (6, 1.0)
+    assert (loaded.train_labels == joined(1)[train] - 1).all()
+    assert (loaded.test_labels == joined(1)[test] - 1).all()
+    assert (loaded.train_groups == joined(2)[train] - 1).all()
+    assert loaded.train_labels.dtype == loaded.test_labels.dtype == np.int64
+    assert loaded.train_groups.dtype == np.int32
+    assert (loaded.classes, loaded.scale) == (6, 1.0)
 
 
-def test_a_fifth_of_each_subjects_samples_is_test_data(found):
-    assert len(found.test_labels) == 303 // 5
-    train, test = rows_of(found)
+def test_a_fifth_of_each_subjects_samples_is_test_data(loaded):
+    assert len(loaded.test_labels) == 303 // 5
+    train, test = rows_of(loaded)
     assert (np.diff(train) > 0).all()  # in the order of the archive
     for subject in range(30):
-        held = np.flatnonzero(joined(2) - 1 == subject)
-        taken = np.isin(held, test).sum()
-        assert len(held) // 5 <= taken <= -(-len(held) // 5)
+        own = np.flatnonzero(joined(2) - 1 == subject)
+        taken = np.isin(own, test).sum()
+        assert len(own) // 5 <= taken <= -(-len(own) // 5)
     # shuffled within a subject, not each fifth as they stand
     ordered = np.argsort(joined(2), kind="stable")
     assert len(set(np.flatnonzero(np.isin(ordered, test)) % 5)) == 5
 
 
-def test_features_are_standardised_by_the_training_samples(found):
-    train, test = rows_of(found)
+def test_features_are_standardised_by_the_training_samples(loaded):
+    train, test = rows_of(loaded)
     features = joined(0)
     mean, deviation = features[train].mean(axis=0), features[train].std(axis=0)
     deviation[7] = 1.0
     expected = ((features - mean) / deviation).astype(np.float32)
-    np.testing.assert_allclose(found.train_features, expected[train], atol=1e-5)
-    np.testing.assert_allclose(found.test_features, expected[test], atol=1e-5)
-    assert found.train_features.dtype == found.test_features.dtype == np.float32
-    assert (np.abs(found.train_features[:, 7]) < 1e-6).all()
+    np.testing.assert_allclose(loaded.train_features, expected[train], atol=1e-5)
+    np.testing.assert_allclose(loaded.test_features, expected[test], atol=1e-5)
+    assert loaded.train_features.dtype == loaded.test_features.dtype == np.float32
+    assert (np.abs(loaded.train_features[:, 7]) < 1e-6).all()
 
 
 @given(st.permutations(range(30)))
@@ -313,21 +313,21 @@ def test_damaged_tables_are_named_with_what_is_wrong(tmp_path, damage, reason):
     assert "Replace it" in message
 
 
-def test_groups_survive_parquet_and_samples_are_read_beside_them(tmp_path, found):
+def test_groups_survive_parquet_and_samples_are_read_with_them(tmp_path, loaded):
     path = tmp_path / "train.parquet"
     write_samples(
         path,
         "har",
-        found.train_features,
-        found.train_labels,
+        loaded.train_features,
+        loaded.train_labels,
         classes=6,
         scale=1.0,
-        groups=found.train_groups,
+        groups=loaded.train_groups,
     )
-    assert (read_groups(path, "har") == found.train_groups).all()
+    assert (read_groups(path, "har") == loaded.train_groups).all()
     features, labels, classes = read_samples(path, "har")
-    assert features.equal(torch.from_numpy(found.train_features))
-    assert labels.equal(torch.from_numpy(found.train_labels))
+    assert features.equal(torch.from_numpy(loaded.train_features))
+    assert labels.equal(torch.from_numpy(loaded.train_labels))
     assert classes == 6
 
 

@@ -1,4 +1,4 @@
-"""Who holds which sample: sizes, statistics, disjointness, and what is refused."""
+"""Assignment of samples: sizes, statistics, disjointness, and what is refused."""
 
 import numpy as np
 import pytest
@@ -69,12 +69,12 @@ def test_iid_does_not_follow_the_order_of_the_samples():
 def test_label_bias_sends_the_share_q_home_and_the_rest_evenly(bias, clients):
     labels = labels_of(40_000)
     counts = shares(labels, label_bias(labels, clients, CLASSES, rng(), bias=bias))
-    found = counts / counts.sum(axis=1, keepdims=True)
+    counts = counts / counts.sum(axis=1, keepdims=True)
     expected = np.full((CLASSES, CLASSES), (1 - bias) / (CLASSES - 1))
     np.fill_diagonal(expected, bias)
     # five standard deviations of a share among 4,000 samples
     slack = 5 * np.sqrt(expected * (1 - expected) / 3900) + 1e-12
-    assert (np.abs(found - expected) <= slack).all()
+    assert (np.abs(counts - expected) <= slack).all()
 
 
 def test_label_bias_of_one_over_c_is_iid_in_labels_and_sizes():
@@ -220,11 +220,11 @@ def split_naturally(**changes):
     return groups, assigned(labels_of(len(groups)), **{**settings, **changes})
 
 
-def test_natural_clients_hold_their_own_samples():
+def test_natural_clients_keep_their_own_samples():
     groups, assignment = split_naturally()
-    held = assignment != ROOT
-    assert (assignment[held] == groups[held]).all()
-    assert held.sum() == 230 - 20
+    owned = assignment != ROOT
+    assert (assignment[owned] == groups[owned]).all()
+    assert owned.sum() == 230 - 20
     assert assignment.dtype == np.int32
 
 
@@ -257,12 +257,12 @@ def test_a_root_share_does_not_depend_on_the_samples_of_a_client():
 
 def test_samples_per_client_keeps_the_natural_clients():
     groups, assignment = split_naturally(root_size=None, root_share=0.1, samples_per_client=10)
-    held = assignment >= 0
-    assert held.sum() == 60
-    assert (assignment[held] == groups[held]).all()
+    owned = assignment >= 0
+    assert owned.sum() == 60
+    assert (assignment[owned] == groups[owned]).all()
     assert (assignment == UNUSED).sum() == 230 - 60 - sum([10, 5, 5, 2, 1, 1])
-    # the draw does not look at who holds a sample
-    assert np.bincount(assignment[held], minlength=6)[0] > 15
+    # the draw does not depend on the owner of a sample
+    assert np.bincount(assignment[owned], minlength=6)[0] > 15
 
 
 def test_natural_clients_that_do_not_fit_are_refused_with_advice():

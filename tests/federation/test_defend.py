@@ -296,11 +296,11 @@ def test_the_oracle_is_at_no_distance_and_the_attackers_have_no_weight():
     assert [row["attacker_weight"] for row in span.aggregates] == [None, None]
 
 
-def test_where_nobody_is_accepted_the_model_stays_at_distance_one(monkeypatch):
-    def nobody(updates):
+def test_where_no_client_is_accepted_the_model_stays_at_distance_one(monkeypatch):
+    def reject_all(updates):
         return mean_of(updates, torch.zeros(len(updates), dtype=torch.bool))
 
-    parties, start, _, (model, verdict, _) = round_with(monkeypatch, nobody)
+    parties, start, _, (model, verdict, _) = round_with(monkeypatch, reject_all)
     assert same_bits(model, start)
     assert (verdict.attacker_weight, verdict.benign_distance) == (None, 1.0)
     row = aggregate_row(4, parties.malicious, verdict)
@@ -373,8 +373,8 @@ def test_layer_rows_are_means_over_the_parties_of_a_role():
     unlike = [[0.1, 0.0], [0.3, 1.0], [0.75, 0.5], [math.nan] * 2, [0.0, 0.0]]
     malicious = torch.tensor([False, False, True, True])
     rows = layer_rows(5, layout, malicious, verdict_with(off, unlike))
-    found = {(r["role"], r["layer"]): (r["switched_off"], r["unlike_server"]) for r in rows}
-    assert {key: pytest.approx(value) for key, value in found.items()} == {
+    result = {(r["role"], r["layer"]): (r["switched_off"], r["unlike_server"]) for r in rows}
+    assert {key: pytest.approx(value) for key, value in result.items()} == {
         ("benign", "weight"): (0.1, 0.2),
         ("benign", "bias"): (0.5, 0.5),
         # the other attacker has no mask
@@ -385,7 +385,7 @@ def test_layer_rows_are_means_over_the_parties_of_a_role():
     }
     assert {row["round"] for row in rows} == {5}
     assert len(rows) == 6
-    # a role that nobody has, or nobody with a mask, has no rows
+    # a role without clients, or without masks, has no rows
     honest = layer_rows(5, layout, torch.zeros(4, dtype=torch.bool), verdict_with(off, unlike))
     assert [row["role"] for row in honest] == ["benign"] * 2 + ["server"] * 2
     alone = torch.tensor([False, False, False, True])

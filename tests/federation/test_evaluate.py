@@ -116,8 +116,8 @@ SIX = Samples(
     ],
 )
 def test_success_is_the_share_of_other_classes_called_the_target(amount, target, rate):
-    found = attack_success_rate(IDENTITY, SIX, push(amount, target), target)
-    assert found == pytest.approx(rate)
+    result = attack_success_rate(IDENTITY, SIX, push(amount, target), target)
+    assert result == pytest.approx(rate)
 
 
 def test_samples_of_the_target_class_do_not_count():
@@ -130,7 +130,7 @@ def test_samples_of_the_target_class_do_not_count():
 
     assert attack_success_rate(IDENTITY, SIX, trigger, 2) == 1.0
     assert seen == [5]
-    # without a trigger nobody else is called 2
+    # without a trigger no other sample is called 2
     assert attack_success_rate(IDENTITY, SIX, lambda x: x, 2) == 0.0
 
 

@@ -1,4 +1,4 @@
-"""Updates that are kept: written beside the training, a layer to be read alone."""
+"""Kept updates: written while training goes on, readable by layer."""
 
 import threading
 import time
@@ -57,7 +57,7 @@ def test_kept_rounds_are_a_row_group_each_with_their_bits_and_keys(path):
     assert pq.read_schema(path).field("1.weight").metadata[b"shape"] == b"[10, 64]"
 
 
-def test_a_span_hands_its_kept_rounds_on_and_holds_none(path):
+def test_a_span_hands_its_kept_rounds_on_and_keeps_none(path):
     parties, given = federation(**ATTACKED), {}
     rounds, wanted = range(1, 6), frozenset({1, 4})
     plain, collected = carried(parties, rounds, keep_updates=wanted)
@@ -86,12 +86,12 @@ def test_a_span_that_keeps_nothing_writes_an_empty_file(path):
 
 def test_no_more_than_two_rounds_wait_to_be_written(path, monkeypatch):
     parties = federation()
-    written, held, most = threading.Semaphore(0), [], []
+    written, waiting, most = threading.Semaphore(0), [], []
     table = storage.parameters_table
 
     def slow(layout, updates, **keys):
         written.acquire(timeout=10)
-        held.remove(keys["round"][0])
+        waiting.remove(keys["round"][0])
         return table(layout, updates, **keys)
 
     monkeypatch.setattr(storage, "parameters_table", slow)
@@ -105,16 +105,16 @@ def test_no_more_than_two_rounds_wait_to_be_written(path, monkeypatch):
     with kept_updates(parties, str(path), Clock()) as keep:
         thread.start()
         for round_, updates in drawn(parties, range(1, 9)).items():
-            held.append(round_)
+            waiting.append(round_)
             keep(round_, updates)
-            most.append(len(held))
+            most.append(len(waiting))
     thread.join()
-    # accepted and not yet written: never a third beside them
+    # accepted and not yet written: never a third one
     assert max(most) == 2
-    assert held == []
+    assert waiting == []
 
 
-def test_what_the_writing_holds_up_the_rounds_is_counted_as_writing(path, monkeypatch):
+def test_time_that_rounds_wait_for_writing_is_counted_as_writing(path, monkeypatch):
     parties, clock = federation(), Clock()
     table = storage.parameters_table
 
@@ -222,12 +222,12 @@ def counted(monkeypatch):
 
 
 def sizes(path, layers):
-    """The bytes of the layers' columns in a file, from its footer; and of all beside columns."""
-    found = pq.ParquetFile(path).metadata
+    """The bytes of the layers' columns in a file, from its footer; and of all that is no column."""
+    result = pq.ParquetFile(path).metadata
     chunks = [
-        found.row_group(g).column(c)
-        for g in range(found.num_row_groups)
-        for c in range(found.num_columns)
+        result.row_group(g).column(c)
+        for g in range(result.num_row_groups)
+        for c in range(result.num_columns)
     ]
     every = sum(chunk.total_compressed_size for chunk in chunks)
     own = sum(
@@ -251,16 +251,16 @@ def test_one_layer_reads_one_layers_bytes(tmp_path, counted, layers, packing):
             group(pq.read_table(path))
             group(pq.read_table(path))
         path, rows = tmp_path / "packed", torch.cat([rows, rows])
-    own, beside = sizes(path, layers)
+    own, rest = sizes(path, layers)
     before = sum(file.bytes for file in counted)
-    found = read_parameters(path, "updates", "run", LAYERS, layers=layers)
+    result = read_parameters(path, "updates", "run", LAYERS, layers=layers)
     columns = LAYERS.columns(rows)
     expected = torch.cat([columns[name] for name in LAYERS.names if name in layers], dim=1)
-    assert same_bits(found, expected.contiguous())
+    assert same_bits(result, expected.contiguous())
     read = sum(file.bytes for file in counted) - before
     assert own <= read
     # the footer is read for the check of the layers and again for the rows, up to 64 KiB at once
-    assert read - own <= 2 * max(beside, 2**16)
+    assert read - own <= 2 * max(rest, 2**16)
     whole = path.stat().st_size
     if layers != ["0.weight"]:
         assert read < whole / 2

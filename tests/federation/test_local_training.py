@@ -30,7 +30,7 @@ def resident(name="mlp", seed=0):
 
 
 def plain_sgd(name, start, data, settings, source):
-    """Written with a data order, a loss and torch.optim.SGD, as anybody would."""
+    """Written with a data order, a loss and torch.optim.SGD, as in a textbook."""
     model = resident(name)
     model.vector.copy_(start)
     optimiser = torch.optim.SGD(model.module.parameters(), lr=settings.local_lr)
@@ -135,7 +135,7 @@ def test_clients_do_not_influence_each_other():
         assert updates[client].equal(alone)
 
 
-def test_the_model_may_itself_hold_the_starting_point():
+def test_the_model_may_itself_be_the_starting_point():
     model = resident(seed=3)
     start, data = model.vector.clone(), samples(20)
     first = train_client(model, start, data, LocalTraining(), generator(0, "x"))
@@ -156,8 +156,8 @@ NORMALISED = nn.Sequential(
 
 
 def double_precision(count, seed):
-    held = samples(count, seed)
-    return Samples(held.features.double(), held.labels)
+    own = samples(count, seed)
+    return Samples(own.features.double(), own.labels)
 
 
 @pytest.mark.parametrize("memory", [1, 10**5, 10**9])
@@ -191,8 +191,10 @@ def test_a_client_that_has_finished_does_not_move():
     start = resident(seed=3).vector.clone()
     settings = LocalTraining(1, 8, 0.3, batching="stacked")
 
-    def updates(held):
-        return train_clients(resident(), start, held, settings, lambda c: generator(0, "x")).updates
+    def updates(clients):
+        return train_clients(
+            resident(), start, clients, settings, lambda c: generator(0, "x")
+        ).updates
 
     both, alone = updates(parties), updates(parties[:1])
     assert_close(both[0], alone[0], rtol=1e-6, atol=1e-8)
@@ -206,15 +208,15 @@ def test_bits_do_not_depend_on_the_number_of_threads(name, batching, monkeypatch
     parties = [samples(count, seed) for seed, count in enumerate(RAGGED)]
     start = resident(name, seed=3).vector.clone()
     settings = LocalTraining(2, 8, 0.3, 1e-2, batching=batching)
-    found = with_threads(
+    updates = with_threads(
         lambda: (
             train_clients(
                 resident(name), start, parties, settings, lambda c: generator(0, "x", c)
             ).updates
         )
     )
-    assert found[1].equal(found[0])
-    assert found[2].equal(found[0])
+    assert updates[1].equal(updates[0])
+    assert updates[2].equal(updates[0])
 
 
 @pytest.mark.parametrize(
@@ -254,8 +256,8 @@ def test_a_gpu_trains_as_the_cpu_does(name, batching):
 
     def updates(device):
         model = ResidentModel(build(name, SHAPE, 10, 0).to(device))
-        held = [Samples(p.features.to(device), p.labels.to(device)) for p in parties]
+        moved = [Samples(p.features.to(device), p.labels.to(device)) for p in parties]
         source = lambda client: generator(0, "x", client)  # noqa: E731
-        return train_clients(model, start.to(device), held, settings, source).updates.cpu()
+        return train_clients(model, start.to(device), moved, settings, source).updates.cpu()
 
     assert_close(updates("cuda"), updates("cpu"), rtol=1e-3, atol=1e-4)

@@ -34,8 +34,8 @@ def flags(text):
     ],
 )
 def test_detection_rates_by_hand(accepted, malicious, fpr, fnr):
-    found = detection(flags(accepted), flags(malicious))
-    for rate, expected in ((found.fpr, fpr), (found.fnr, fnr)):
+    result = detection(flags(accepted), flags(malicious))
+    for rate, expected in ((result.fpr, fpr), (result.fnr, fnr)):
         assert (rate is None) == (expected is None)
         assert rate is None or rate == pytest.approx(expected)
 
@@ -45,8 +45,8 @@ def test_without_verdicts_there_are_no_rates():
 
 
 def test_detection_takes_tensors_of_any_device(device):
-    found = detection(flags("10").to(device), flags("01").to(device))
-    assert_close((found.fpr, found.fnr), (0.0, 0.0))
+    result = detection(flags("10").to(device), flags("01").to(device))
+    assert_close((result.fpr, result.fnr), (0.0, 0.0))
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_detection_takes_tensors_of_any_device(device):
 )
 def test_the_attackers_weight_by_hand(weights, malicious, share):
     given = None if weights is None else torch.tensor(weights)
-    found = attacker_weight(given, flags(malicious))
-    assert found == (None if share is None else pytest.approx(share))
+    result = attacker_weight(given, flags(malicious))
+    assert result == (None if share is None else pytest.approx(share))
 
 
 @pytest.mark.parametrize(
@@ -85,10 +85,10 @@ def test_the_attackers_weight_by_hand(weights, malicious, share):
     ],
 )
 def test_the_distance_to_the_benign_mean_by_hand(update, rows, malicious, distance):
-    found = benign_distance(
+    result = benign_distance(
         torch.tensor(update), torch.tensor(rows, dtype=torch.float32), flags(malicious)
     )
-    assert found == (None if distance is None else pytest.approx(distance))
+    assert result == (None if distance is None else pytest.approx(distance))
 
 
 def test_what_masks_do_to_each_layer_by_hand():

@@ -59,7 +59,7 @@ def test_the_rest_is_aggregated_as_if_the_others_were_not_there(poison):
     assert_close(moved, honest.mean(dim=0), rtol=1e-4, atol=1e-6)
 
 
-def test_rejected_attackers_are_no_longer_reckoned_with(poison):
+def test_rejected_attackers_are_no_longer_assumed(poison):
     # 6 clients, 2 rejected: with f = 2 still, the trimmed mean of 4 would not be defined
     parties = federation(
         attack=poison(math.inf), malicious=2, defense=Method("trimmed_mean"), assumed_malicious=2
@@ -85,8 +85,8 @@ def test_when_no_update_is_finite_the_model_stays_and_the_rows_say_so(poison, de
     assert [row["model_updated"] for row in span.aggregates] == [False, False]
 
 
-def test_a_rule_that_is_no_longer_defined_leaves_the_model_and_says_why(poison):
-    # more than the server reckoned with: 2 of 6 are left
+def test_a_rule_that_is_no_longer_defined_leaves_the_model_and_gives_the_reason(poison):
+    # more than the server assumed: 2 of 6 are left
     parties = federation(
         attack=poison(math.nan), malicious=4, defense=Method("krum"), assumed_malicious=2
     )
@@ -99,7 +99,7 @@ def test_a_rule_that_is_no_longer_defined_leaves_the_model_and_says_why(poison):
             assert row["reason"] == "krum: krum needs n ≥ f + 3 clients (n = 2, f = 0)"
 
 
-def test_when_the_defense_accepts_nobody_the_model_stays():
+def test_when_the_defense_accepts_no_client_the_model_stays():
     parties = federation(defense=Method("oracle"), attack=Method("label_flip"), malicious=6)
     progress, span = carried(parties, range(1, 2))
     assert same_bits(progress.global_parameters, parties.initial_parameters())

@@ -58,7 +58,7 @@ def test_the_global_learning_rate_scales_the_step():
     assert_close(half.global_parameters - start, expected, rtol=1e-3, atol=1e-6)
 
 
-def test_training_teaches_and_is_recorded():
+def test_training_improves_the_model_and_is_recorded():
     _, span = carried(federation(), range(1, 11))
     assert [row["round"] for row in span.metrics] == [2, 4, 6, 8, 10]
     assert span.metrics[-1]["accuracy"] > max(0.6, span.metrics[0]["accuracy"])
@@ -67,7 +67,7 @@ def test_training_teaches_and_is_recorded():
     assert stages == ["train", "attack", "aggregate", "evaluate"]
 
 
-def test_without_an_attack_nobody_is_malicious_and_updates_are_the_honest_ones():
+def test_without_an_attack_no_client_is_malicious_and_updates_are_the_honest_ones():
     parties = federation()
     assert not parties.malicious.any()
     start = parties.initial_parameters()
@@ -124,7 +124,7 @@ def counting(monkeypatch):
     return seen
 
 
-def test_attackers_and_server_get_back_what_they_remember(counting):
+def test_attackers_and_server_get_back_their_state(counting):
     changes = {"attack": Method("counting"), "malicious": 2, "defense": Method("counting")}
     progress, _ = carried(federation(**changes), range(1, 4))
     assert counting == {"attack": [0, 1, 2], "defense": [0, 1, 2]}

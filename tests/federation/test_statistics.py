@@ -60,21 +60,21 @@ def parties(counts=COUNTS):
 def trained(batching, statistics=None):
     model = ResidentModel(normalised())
     settings = LocalTraining(2, 8, 0.3, batching=batching)
-    held = [Samples(p.features[: len(p) // 8 * 8], p.labels[: len(p) // 8 * 8]) for p in parties()]
+    full = [Samples(p.features[: len(p) // 8 * 8], p.labels[: len(p) // 8 * 8]) for p in parties()]
     begun = model.statistics.clone() if statistics is None else statistics
     start = model.vector.clone()
-    return train_clients(model, start, held, settings, lambda c: generator(0, "batches", c), begun)
+    return train_clients(model, start, full, settings, lambda c: generator(0, "batches", c), begun)
 
 
 def test_the_running_statistics_are_those_of_torch():
     updates, statistics = trained("loop")
     module = normalised()
     optimiser = torch.optim.SGD(module.parameters(), lr=0.3)
-    held, order = parties()[3], generator(0, "batches", 3)
+    own, order = parties()[3], generator(0, "batches", 3)
     for _ in range(2):
         for batch in torch.randperm(24, generator=order).split(8):
             optimiser.zero_grad()
-            loss = nn.functional.cross_entropy(module(held.features[batch]), held.labels[batch])
+            loss = nn.functional.cross_entropy(module(own.features[batch]), own.labels[batch])
             loss.backward()
             optimiser.step()
     buffers = {n: b for n, b in module.named_buffers() if b.is_floating_point()}
@@ -88,8 +88,8 @@ def test_the_running_statistics_are_those_of_torch():
 def test_stacked_clients_end_with_the_same_statistics(memory, monkeypatch):
     monkeypatch.setitem(stacked_training.MEMORY, "cpu", memory)
     begun = torch.linspace(0.5, 1.5, 18, dtype=torch.float64)
-    for found, expected in zip(trained("stacked", begun), trained("loop", begun), strict=True):
-        assert_close(found, expected, rtol=1e-9, atol=1e-11)
+    for result, expected in zip(trained("stacked", begun), trained("loop", begun), strict=True):
+        assert_close(result, expected, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("batching", ["loop", "stacked"])
@@ -162,15 +162,15 @@ def residual():
 def test_rules_see_the_trainable_parameters_alone(residual):
     start = residual.initial_parameters()
     assert len(start) == Layout.of(residual.model.module).dimension == 272_186
-    found = train(residual, training_data(residual), start, 1)
-    assert found.updates.shape == (6, 272_186)
-    assert found.statistics.shape == (6, 1_568)
-    _, seen, _ = aggregate(residual, found.updates, start, {}, 1)
+    result = train(residual, training_data(residual), start, 1)
+    assert result.updates.shape == (6, 272_186)
+    assert result.statistics.shape == (6, 1_568)
+    _, seen, _ = aggregate(residual, result.updates, start, {}, 1)
     assert seen.accepted is not None
     assert seen.update_coordinates.shape == (6, 2)
     # principal coordinates are centred, and no longer than the updates' spread
     assert_close(seen.update_coordinates.mean(dim=0), torch.zeros(2).double(), atol=1e-9, rtol=0)
-    spread = (found.updates - found.updates.mean(dim=0)).double().square().sum()
+    spread = (result.updates - result.updates.mean(dim=0)).double().square().sum()
     assert 0 < seen.update_coordinates.square().sum() < spread
 
 
@@ -192,8 +192,8 @@ def test_the_coordinates_of_an_update_stand_in_its_clients_row(residual):
     assert rows[3]["update_1"] is rows[3]["update_2"] is None
     assert "update_1" not in rows[-1]
     for client in (0, 1, 2, 4, 5):
-        found = (rows[client]["update_1"], rows[client]["update_2"])
-        assert found == tuple(seen.update_coordinates[client].tolist())
+        result = (rows[client]["update_1"], rows[client]["update_2"])
+        assert result == tuple(seen.update_coordinates[client].tolist())
     first, second = seen.update_coordinates[[0, 1, 2, 4, 5]].square().sum(dim=0)
     assert first > second
 
@@ -229,9 +229,9 @@ def test_a_span_carries_the_statistics_on(residual):
 def test_models_and_statistics_survive_their_files(residual, tmp_path):
     parameters, statistics = residual.initial_parameters(), torch.rand(1_568)
     write_model(residual, tmp_path / "model.parquet", parameters, statistics)
-    found = read_model(residual, tmp_path / "model.parquet")
-    assert found[0].equal(parameters)
-    assert found[1].equal(statistics)
+    result = read_model(residual, tmp_path / "model.parquet")
+    assert result[0].equal(parameters)
+    assert result[1].equal(statistics)
     rows = torch.rand(6, 1_568)
     write_matrix(residual, tmp_path / "statistics.parquet", "statistics", rows, 4)
     assert read_matrix(residual, tmp_path / "statistics.parquet", "statistics").equal(rows)
@@ -246,15 +246,15 @@ def test_the_statistics_of_a_model_without_any_are_empty(tmp_path, residual):
 
 
 def test_the_loss_on_root_data_tracks_nothing_and_normalises_by_the_batch():
-    module, held = normalised(), parties()[3]
+    module, own = normalised(), parties()[3]
     before = [b.clone() for b in module.buffers()]
     vector = ResidentModel(normalised()).vector.clone()
-    value, gradient = root_loss(module, held).value_and_gradient(vector)
+    value, gradient = root_loss(module, own).value_and_gradient(vector)
     assert all(b.equal(a) for a, b in zip(before, module.buffers(), strict=True))
-    expected = nn.functional.cross_entropy(normalised()(held.features), held.labels)
+    expected = nn.functional.cross_entropy(normalised()(own.features), own.labels)
     assert_close(value, expected)
     assert gradient.shape == vector.shape
-    FunctionalModel(module, (1, 8, 8)).logits(vector, held.features)
+    FunctionalModel(module, (1, 8, 8)).logits(vector, own.features)
     assert all(b.equal(a) for a, b in zip(before, module.buffers(), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Work in a thread beside the caller: in order, bounded, and never silently lost."""
+"""Work in another thread: in order, bounded, and never silently lost."""
 
 import threading
 import time
@@ -10,17 +10,17 @@ from skymask.federation.storage import in_background
 
 def test_work_is_done_in_order_and_all_of_it_before_the_block_ends():
     done = []
-    with in_background(done.append) as hand_over:
+    with in_background(done.append) as queue:
         for item in range(20):
-            hand_over(item)
+            queue(item)
     assert done == [*range(20)]
 
 
-def test_it_runs_beside_the_caller_in_one_thread():
+def test_it_runs_in_one_other_thread():
     threads = []
-    with in_background(lambda item: threads.append(threading.current_thread())) as hand_over:
-        hand_over(1)
-        hand_over(2)
+    with in_background(lambda item: threads.append(threading.current_thread())) as queue:
+        queue(1)
+        queue(2)
     assert len(set(threads)) == 1
     assert threads[0] is not threading.current_thread()
     assert not threads[0].is_alive()
@@ -31,9 +31,9 @@ def test_no_more_than_so_many_items_wait_or_are_worked_on(limit):
     gate, accepted, handed = threading.Semaphore(0), [], threading.Semaphore(0)
 
     def producer():
-        with in_background(lambda item: gate.acquire(), limit=limit) as hand_over:
+        with in_background(lambda item: gate.acquire(), limit=limit) as queue:
             for item in range(6):
-                hand_over(item)
+                queue(item)
                 accepted.append(item)
                 handed.release()
 
@@ -52,7 +52,7 @@ def test_no_more_than_so_many_items_wait_or_are_worked_on(limit):
     assert accepted == [*range(6)]
 
 
-def test_an_item_is_let_go_when_its_work_is_done():
+def test_an_item_is_released_when_its_work_is_done():
     class Item:
         alive = 0
 
@@ -68,16 +68,16 @@ def test_an_item_is_let_go_when_its_work_is_done():
         gate.acquire()
         seen.append(Item.alive)
 
-    with in_background(work, limit=2) as hand_over:
+    with in_background(work, limit=2) as queue:
         for _ in range(5):
             gate.release()
-            hand_over(Item())
+            queue(Item())
         # the last one too, while the thread waits for more
         deadline = time.monotonic() + 10
         while Item.alive and time.monotonic() < deadline:
             time.sleep(0.01)
         assert Item.alive == 0
-    # two in its hands, and the one about to be handed over
+    # two queued, and the one about to be
     assert len(seen) == 5
     assert max(seen) <= 3
 
@@ -95,19 +95,19 @@ def test_an_error_is_raised_at_the_end_of_the_block():
     done = []
     with (
         pytest.raises(OSError, match="no space left"),
-        in_background(fail_at(1, done)) as hand_over,
+        in_background(fail_at(1, done)) as queue,
     ):
-        hand_over(1)
+        queue(1)
     assert done == []
 
 
-def test_an_error_ends_the_caller_at_a_later_hand_over_and_the_rest_is_dropped():
+def test_an_error_ends_the_caller_at_a_later_call_and_the_rest_is_dropped():
     done, handed = [], []
 
     def body():
-        with in_background(fail_at(2, done), limit=1) as hand_over:
+        with in_background(fail_at(2, done), limit=1) as queue:
             for item in range(10):
-                hand_over(item)
+                queue(item)
                 handed.append(item)
 
     with pytest.raises(OSError, match="no space left"):
@@ -125,9 +125,9 @@ def test_a_caller_that_fails_drops_what_waits_and_keeps_its_own_error():
         done.append(item)
 
     def body():
-        with in_background(work, limit=2) as hand_over:
-            hand_over(1)
-            hand_over(2)
+        with in_background(work, limit=2) as queue:
+            queue(1)
+            queue(2)
             assert begun.wait(timeout=20)
             threading.Timer(0.1, gate.release, [5]).start()
             raise KeyError("the caller's")

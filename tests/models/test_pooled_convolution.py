@@ -27,9 +27,9 @@ def layer(channels, outputs, padding):
 
 def values_and_gradients(module, images, direction, fused):
     module.fused = fused
-    held = images.clone().requires_grad_()
-    outputs = module(held)
-    wanted = (held, module.weight, module.bias)
+    leaf = images.clone().requires_grad_()
+    outputs = module(leaf)
+    wanted = (leaf, module.weight, module.bias)
     return outputs.detach(), *torch.autograd.grad((outputs * direction).sum(), wanted)
 
 
@@ -62,7 +62,7 @@ def test_equal_values_pass_the_gradient_to_the_first():
 
 
 @pytest.mark.parametrize("place", [(0, 0), (0, 1), (1, 0), (1, 1)])
-def test_what_is_not_a_number_gets_through(place):
+def test_a_nan_gets_through(place):
     module = layer(CHANNELS, CHANNELS, 0)
     images = torch.rand(1, CHANNELS, 6, 6)
     images[0, 0, 2 + place[0], 2 + place[1]] = float("nan")
@@ -71,7 +71,7 @@ def test_what_is_not_a_number_gets_through(place):
         assert module(images).isnan().all()
 
 
-def test_samples_of_which_none_is_there():
+def test_an_empty_batch():
     assert layer(CHANNELS, CHANNELS, 0)(torch.rand(0, CHANNELS, 6, 6)).shape == (0, CHANNELS, 2, 2)
 
 
@@ -79,9 +79,9 @@ def test_bits_do_not_depend_on_the_number_of_threads():
     module = layer(30, 50, 0)
     images = torch.rand(3 * pooled_convolution.SAMPLES + 5, 30, 6, 6)
     direction = torch.randn(len(images), 50, 2, 2)
-    found = with_threads(lambda: values_and_gradients(module, images, direction, fused=True))
-    for other in found[1:]:
-        assert all(one.equal(two) for one, two in zip(found[0][1:], other[1:], strict=True))
+    results = with_threads(lambda: values_and_gradients(module, images, direction, fused=True))
+    for other in results[1:]:
+        assert all(one.equal(two) for one, two in zip(results[0][1:], other[1:], strict=True))
 
 
 def test_other_numbers_and_devices_use_torchs_operations(monkeypatch):

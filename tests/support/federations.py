@@ -1,4 +1,4 @@
-"""A tiny federation of digits in memory, for the tests of rounds."""
+"""Small federations of digits in memory."""
 
 from dataclasses import replace
 from functools import cache
@@ -12,7 +12,7 @@ from skymask.federation.rounds import run_span
 from skymask.models.samples import Samples
 from skymask.study.experiment import Experiment, Method
 
-# 60 samples per client and 50 root samples are four batches each: server and clients keep step
+# 60 samples per client and 50 root samples are four batches each: as many steps for the server
 BASE = Experiment(
     dataset="digits",
     model="logistic_regression",

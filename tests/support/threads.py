@@ -1,16 +1,16 @@
-"""The same work with another number of torch's threads."""
+"""Work repeated with different numbers of threads."""
 
 import torch
 
 
 def with_threads(work, counts=(1, 2, 3)):
-    """What ``work()`` gives with each of these numbers of threads."""
-    before, found = torch.get_num_threads(), []
+    """Results of ``work()`` with each of these numbers of threads."""
+    before, results = torch.get_num_threads(), []
     try:
         for threads in counts:
             torch.set_num_threads(threads)
-            found.append(work())
+            results.append(work())
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    return found
+    return results
