@@ -32,7 +32,7 @@ report: .venv/run.stamp
 test: .venv/dev.stamp
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not workflow and not slurm and not slow"
 
-test-all: .venv/dev.stamp
+test-all: .venv/dev.stamp .venv/docs.stamp
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 lint: .venv/dev.stamp
