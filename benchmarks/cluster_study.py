@@ -40,7 +40,7 @@ from skymask.federation.train import train, training_data
 from skymask.masks import learning
 from skymask.models.samples import Samples
 from skymask.study.experiment import Experiment, Method
-from skymask.study.methods import attack_entries
+from skymask.study.registry import entries
 
 TAUS = (0.4, 0.5, 0.6)
 FOLDERS = [Path("/usr/share/datasets/fashion-mnist"), Path("data")]
@@ -74,7 +74,7 @@ def experiment(
     split: str,
 ) -> Experiment:
     """Return the studies' settings of ``dataset``; ``split`` is ``iid`` or a label bias."""
-    defaults = {p.name: p.default for p in attack_entries()[attack_name].parameters.values()}
+    defaults = {p.name: p.default for p in entries("attack")[attack_name].parameters.values()}
     parts = Method("iid") if split == "iid" else Method("label_bias", {"bias": float(split)})
     return Experiment(
         dataset=dataset,

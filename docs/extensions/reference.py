@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import skymask
 from skymask.study.registry import Entry, Parameter, registry
 
@@ -32,8 +30,8 @@ REGISTRIES = ("skymask.attacks", "skymask.defenses", "skymask.data.datasets")
 
 def study_schema() -> dict[str, Any]:
     """Return the schema of each key of a study file."""
-    text = (ROOT / "workflow/schemas/study.schema.yaml").read_text(encoding="utf-8")
-    return dict(yaml.safe_load(text))
+    text = (ROOT / "config/study.schema.json").read_text(encoding="utf-8")
+    return dict(json.loads(text)["properties"])
 
 
 def study_keys() -> str:
@@ -43,22 +41,28 @@ def study_keys() -> str:
 
 def _key(name: str, schema: dict[str, Any]) -> str:
     default = json.dumps(schema["default"]) if "default" in schema else "none: required"
-    axis = " A list of values is an axis of the grid." if schema.get("axis") else ""
-    description = schema["description"]
+    axis = any(option.get("uniqueItems") for option in schema.get("anyOf", []))
+    several = " A list of values is an axis of the grid." if axis else ""
     return (
         f".. confval:: {name}\n   :type: {_values(schema)}\n   :default: {default}\n\n"
-        f"   {description[0].upper()}{description[1:]}.{axis}\n"
+        f"   {schema['description']}{several}\n"
     )
 
 
 def _values(schema: dict[str, Any]) -> str:
     """The values a key takes, in words."""
+    if "anyOf" in schema:
+        options = [option for option in schema["anyOf"] if not option.get("uniqueItems")]
+        return " or ".join(dict.fromkeys(map(_values, options)))
     if "enum" in schema:
         return ", ".join(map(str, schema["enum"]))
-    types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    if "const" in schema:
+        return str(schema["const"])
+    if "$ref" in schema:
+        return f"{schema['$ref'].rsplit('/')[-1]} (a name, or a mapping with parameters)"
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {schema[bound]}" for bound, sign in signs.items() if bound in schema]
-    return " or ".join(types) + "".join(f", {bound}" for bound in bounds)
+    return schema["type"] + "".join(f", {bound}" for bound in bounds)
 
 
 def methods(kind: str) -> str:

@@ -17,7 +17,7 @@ from skymask.federation.train import train, training_data
 from skymask.models.functional import FunctionalModel
 from skymask.models.samples import Samples
 from skymask.study.experiment import Method
-from skymask.study.methods import attack_entries
+from skymask.study.registry import entries
 from tests.support.federations import carried, federation
 
 
@@ -113,7 +113,7 @@ def test_a_trigger_that_does_not_fit_is_refused(shape, patch, fits):
 def test_every_backdoor_has_its_target_and_the_triggers_parameters():
     assert set(TRIGGERS) == {"scaling", "dba", "lie_backdoor"}
     for name in TRIGGERS:
-        entry = attack_entries()[name]
+        entry = entries("attack")[name]
         assert {"target", "patch"} <= set(entry.parameters)
         assert any("fit on a sample" in r.sentence for r in entry.requirements)
 

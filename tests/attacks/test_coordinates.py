@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 from skymask.attacks import ATTACKS, DATA_ATTACKS
 from skymask.attacks.coordinates import attacked_coordinates
@@ -11,8 +12,7 @@ from skymask.federation.train import train, training_data
 from skymask.models.flat_parameters import Layout
 from skymask.seeds import generator
 from skymask.study.experiment import Method
-from skymask.study.methods import check_method, update_attacks
-from skymask.study.validation import Problems
+from skymask.study.methods import Attack, update_attacks
 from tests.support.federations import carried, federation, same_bits
 
 LAYOUT = Layout(("a.weight", "a.bias", "b.weight"), ((2, 3), (2,), (4,)))
@@ -114,11 +114,9 @@ def test_the_choice_lies_where_the_updates_lie(device):
 
 def in_a_run(name, **coordinates):
     """An attack confined to ``coordinates``, with its defaults, as a study reads it."""
-    problems = Problems()
     parameters = {"patch": 3} if name in ("scaling", "lie_backdoor") else {}
     value = {"name": name, "coordinates": coordinates, **parameters}
-    method = check_method("attack", value, problems)
-    assert not problems.sentences
+    (method,) = TypeAdapter(Attack).validate_python(value)
     return federation(attack=method, malicious=2, clients=8)
 
 

@@ -9,16 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from skymask.artifacts.parquet import read_table
 from skymask.artifacts.records import write_rows
 from skymask.reporting import captions, console, outputs, published, published_table, table_files
 from skymask.study import grid as study_grid
+from skymask.study.model import StudyFile
 from skymask.study.registry import registry
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/study.schema.yaml").read_text("utf-8"))
 PAPER = {
     "study": "ours",
     "dataset": "cifar10",
@@ -152,7 +151,7 @@ def test_the_names_in_the_file_are_those_of_studies():
     masks = set(defenses["skymask"].parameters)
     assert set(file.settings) <= set(datasets)
     for settings in file.settings.values():
-        assert set(settings) <= {*SCHEMA, *masks}
+        assert set(settings) <= {*StudyFile.model_fields, *masks}
     for figure, dataset, attack, defense in file.claims:
         assert dataset in file.settings
         assert attack in file.studied[figure]["attacks"]

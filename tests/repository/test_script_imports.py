@@ -14,11 +14,11 @@ SOURCE = Path(skymask.__file__).parents[1]
 
 # compilers, and what only some methods and figures use
 HEAVY = {
-    "jsonschema",
     "matplotlib",
     "numba",
     "pandas",
     "pyarrow.dataset",
+    "pydantic",
     "scipy",
     "sklearn",
     "torch",
@@ -27,7 +27,7 @@ HEAVY = {
     "torchvision",
     "triton",
 }
-STUDY = {"jsonschema"}  # reads the study's file again
+STUDY = {"pydantic"}  # checks the study again
 NEEDED = {
     "aggregate": {"torch"},
     "attack": {"torch"},

@@ -4,21 +4,19 @@ SKYMASK_EXAMPLES=20000 tries more.
 """
 
 from datetime import date, datetime
-from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skymask import cli
 from skymask.study import grid, load
 from skymask.study.experiment import Experiment
-from skymask.study.methods import REGISTRIES
-from skymask.study.validation import PLAIN
+from skymask.study.model import StudyFile
+from skymask.study.registry import entries
 
-ROOT = Path(__file__).parents[2]
-SCHEMA = yaml.safe_load((ROOT / "workflow" / "schemas" / "study.schema.yaml").read_text("utf-8"))
+SCHEMA = list(StudyFile.model_fields)
+KINDS = ("attack", "defense", "partition", "pre-aggregator")
 VALID = {
     "study": "fuzz",
     "dataset": "digits",
@@ -34,11 +32,11 @@ VALID = {
 
 NAMES = sorted(
     {"label_bias", "attack", "defense", *VALID, *SCHEMA}
-    | {name for entries in (*REGISTRIES.values(), *PLAIN.values()) for name in entries()}
+    | {name for kind in (*KINDS, "dataset", "model") for name in entries(kind)}
 )
 PARAMETERS = sorted(
     {"name", "coordinates", "share", "pick", "layers", "bias", "alpha"}
-    | {p for entries in REGISTRIES.values() for e in entries().values() for p in e.parameters}
+    | {p for kind in KINDS for e in entries(kind).values() for p in e.parameters}
 )
 
 texts = st.sampled_from(NAMES) | st.text(max_size=8) | st.sampled_from(["1e7", "nan", "auto", "-"])
@@ -74,7 +72,7 @@ values = st.recursive(
 @st.composite
 def methods(draw, key):
     """A method of that kind as a study could write it, its parameters more or less right."""
-    name, entry = draw(st.sampled_from(sorted(REGISTRIES[key]().items())))
+    name, entry = draw(st.sampled_from(sorted(entries(key).items())))
     known = sorted(entry.parameters)
     chosen = st.dictionaries(st.sampled_from(known or ["x"]), numbers | texts | values, max_size=2)
     method = {"name": name, **draw(chosen)}
@@ -158,42 +156,46 @@ def endless():
 
 
 MANY = list(range(3000))
+MORE = list(range(1, 3001))
 FLOODS = {
     "a million cells": (
         {"data_seed": [*range(1000)], "training_seed": [*range(1000)]},
-        "the grid: its lists cross to 1000000 cells where 50000 can be",
+        "the grid: its lists have 1000000 combinations, more than the 50000 cells of a grid",
     ),
     "parameters": (
         {"attack": {"name": "min_max", "tolerance": MANY, "perturbation": MANY}},
-        "attack min_max: its lists cross to 9000000 cells",
+        "attack min_max: its lists have 9000000 combinations",
     ),
     "coordinates": (
         {"attack": {"name": "min_max", "coordinates": {"share": MANY, "pick": MANY}}},
-        "attack min_max.coordinates: its lists cross to 9000000 cells",
+        "attack min_max.coordinates: its lists have 9000000 combinations",
     ),
     "a composition": (
-        {"defense": [[{"name": "norm_clip", "radius": MANY}, {"name": "krum", "m": MANY}]]},
-        "defense: its lists cross to 9000000 cells",
+        {"defense": [[{"name": "norm_clip", "radius": MORE}, {"name": "multi_krum", "m": MORE}]]},
+        "defense: its lists have 9000000 combinations",
     ),
-    "a list in itself": ({"attack": endless()}, "is an alias (*name) of YAML in itself?"),
+    "a list in itself": ({"attack": endless()}, "does an alias (*name) of YAML contain itself?"),
     "a small scale in itself": (
         {"scale": "small", "small": {"attack": endless()}},
-        "is an alias (*name) of YAML in itself?",
+        "does an alias (*name) of YAML contain itself?",
     ),
     "aliases of aliases": (
         {"rounds": nested(9, lambda value: [value] * 10)},
-        "it holds more than 100000 values",
+        "the file has more than 100000 values",
     ),
-    "deep lists": ({"exclude": nested(5000, lambda value: [value])}, "lists in lists 30 deep"),
-    "deep mappings": ({"small": nested(5000, lambda v: {"name": v})}, "lists in lists 30 deep"),
-    "thousands of digits": ({"rounds": 10**5000}, "rounds: is an integer beyond 64 bits"),
+    "deep lists": ({"exclude": nested(5000, lambda value: [value])}, "lists nested 30 deep"),
+    "deep mappings": ({"small": nested(5000, lambda v: {"name": v})}, "lists nested 30 deep"),
+    "thousands of digits": (
+        {"rounds": 10**5000},
+        "rounds: a value of thousands of digits must fit into 64 bits",
+    ),
     "a parameter of thousands of digits": (
         {"defense": {"name": "dnc", "iterations": 10**5000}},
-        "defense dnc.iterations: is an integer beyond 64 bits",
+        "defense dnc.iterations: a value of thousands of digits must fit into 64 bits",
     ),
     "a number of thousands of digits": (
         {"local_lr": 10**5000},
-        "local_lr: is an integer beyond 64 bits",
+        "local_lr: a value of thousands of digits must fit into 64 bits",
     ),
 }
 

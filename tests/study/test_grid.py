@@ -1,6 +1,7 @@
 """Studies: the grid and its cells, what determines a run's name, and what only holds together."""
 
 import datetime
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,12 @@ from skymask.study import grid as study_grid
 from skymask.study import load
 from skymask.study.experiment import Experiment, Method
 from skymask.study.grid import StudyError
-from skymask.study.methods import attack_entries, modules_of
+from skymask.study.methods import modules_of
+from skymask.study.model import StudyFile
+from skymask.study.registry import entries
 
 REPOSITORY = Path(__file__).parents[2]
-SCHEMA = yaml.safe_load((REPOSITORY / "workflow/schemas/study.schema.yaml").read_text("utf-8"))
+FIELDS = StudyFile.model_fields
 BASE = {
     "study": "tiny",
     "dataset": "digits",
@@ -508,11 +511,11 @@ def test_layers_are_those_of_each_model_of_the_grid():
 
 
 def test_an_attack_of_several_halves_has_the_parameters_of_all():
-    entries = attack_entries()
-    assert set(entries) == {*ATTACKS, *DATA_ATTACKS}
-    assert set(TRIGGERS) <= set(entries)
-    assert list(entries["scaling"].parameters) == ["factor", "patch", "target", "share"]
-    assert list(entries["dba"].parameters) == ["parts", "patch", "target", "share"]
+    known = entries("attack")
+    assert set(known) == {*ATTACKS, *DATA_ATTACKS}
+    assert set(TRIGGERS) <= set(known)
+    assert list(known["scaling"].parameters) == ["factor", "patch", "target", "share"]
+    assert list(known["dba"].parameters) == ["parts", "patch", "target", "share"]
     (cell,) = read(attack={"name": "scaling", "factor": 3, "patch": 3, "share": 1}).cells
     assert cell.experiment.attack.parameters == {
         "factor": 3.0,
@@ -626,7 +629,7 @@ DETERMINING = {
 
 
 def test_every_key_is_known_to_determine_a_run_or_not():
-    assert set(ELSEWHERE) | set(DETERMINING) == set(SCHEMA)
+    assert set(ELSEWHERE) | set(DETERMINING) == set(FIELDS)
 
 
 @pytest.mark.parametrize("key", ELSEWHERE)
@@ -664,7 +667,7 @@ def test_run_names_show_what_they_are():
 
 
 def test_defaults_written_out_are_defaults_left_out():
-    defaults = {key: rule["default"] for key, rule in SCHEMA.items() if "default" in rule}
+    defaults = {key: f.default for key, f in FIELDS.items() if not f.is_required()}
     assert study_grid.read({**defaults, **BASE}) == read()
     assert len(defaults) > 15
 
@@ -864,10 +867,20 @@ def test_the_default_study_crosses_attacks_and_defenses_over_paired_seeds():
     assert len(found.runs) == len(config["attack"]) * len(config["defense"]) * seeds
 
 
-def test_the_schema_describes_every_key():
-    for key, rule in SCHEMA.items():
-        assert rule["description"], key
-        assert "type" in rule, key
+def test_run_names_are_those_of_earlier_versions():
+    # a run with another name is computed again, and compared with nothing
+    text = (Path(__file__).parent / "run_names.json").read_text(encoding="utf-8")
+    expected = json.loads(text)
+    for path in SHIPPED:
+        config = yaml.safe_load(path.read_text("utf-8"))
+        for scale in ("full", "small") if "small" in config else ("full",):
+            found = load.from_config({**config, "scale": scale})
+            names, known = list(found.runs), expected.pop(found.name)
+            assert names[0] == known["first"]
+            assert names == known.get("names", names)
+            digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+            assert (len(names), digest) == (known["runs"], known["digest"]), found.name
+    assert not expected
 
 
 # --- anything at all ----------------------------------------------------------------------------
@@ -899,7 +912,7 @@ SCALARS = st.one_of(
 )
 PARAMETERS = ["threshold", "clusters", "bias", "alpha", "tolerance", "perturbation", "b", "mask_lr"]
 PARAMETERS += ["coordinates", "share", "layers", "pick", "size", "patch", "target"]
-KEYS = st.one_of(st.text(max_size=3), st.integers(0, 3), st.none(), st.sampled_from(list(SCHEMA)))
+KEYS = st.one_of(st.text(max_size=3), st.integers(0, 3), st.none(), st.sampled_from(list(FIELDS)))
 
 
 def containers(inner):
@@ -953,7 +966,7 @@ CHANGES = st.builds(
     st.dictionaries(st.sampled_from(list(SENSIBLE)), st.integers(0, 4), max_size=4).map(
         lambda chosen: {k: SENSIBLE[k][i % len(SENSIBLE[k])] for k, i in chosen.items()}
     ),
-    st.dictionaries(st.sampled_from(list(SCHEMA)) | KEYS, JUNK | st.just(...), max_size=2),
+    st.dictionaries(st.sampled_from(list(FIELDS)) | KEYS, JUNK | st.just(...), max_size=2),
 )
 
 

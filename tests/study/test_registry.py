@@ -21,7 +21,7 @@ from skymask.defenses import DEFENSES, PRE_AGGREGATORS
 from skymask.jobs import fingerprint
 from skymask.models.architectures import MODELS
 from skymask.study import registry
-from skymask.study.methods import coordinates_entry
+from skymask.study.registry import coordinates_entry
 
 PACKAGE = Path(skymask.__file__).parent
 REGISTRIES = {
@@ -214,6 +214,9 @@ def package(tmp_path, monkeypatch):
     forget()
 
 
+KINDS = ("dataset", "model", "partition", "attack", "defense", "pre-aggregator")
+
+
 def forget():
     for cached in CACHES:
         cached.cache_clear()
@@ -386,10 +389,10 @@ def test_what_the_snakefile_imports_is_light():
     code = (
         "import sys\n"
         + "".join(f"import skymask.{module}\n" for module in light)
-        + "from skymask.study.methods import REGISTRIES, coordinates_entry\n"
-        + "from skymask.study.validation import PLAIN\n"
+        + "from skymask.study.methods import parameters_model\n"
+        + "from skymask.study.registry import coordinates_entry, entries\n"
         + "assert coordinates_entry().parameters\n"
-        + "for registry in (*PLAIN.values(), *REGISTRIES.values()): assert registry()\n"
+        + f"for kind in {KINDS}: assert [parameters_model(kind, name) for name in entries(kind)]\n"
         + f"print(*[name for name in {HEAVY} if name in sys.modules])\n"
     )
     done = subprocess.run(

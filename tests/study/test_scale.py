@@ -64,8 +64,8 @@ def test_what_is_not_smaller_is_not_said():
 
 def test_a_study_without_a_small_scale_says_what_to_write():
     assert mistakes(scale="small", small={}) == [
-        "scale: 'small' is not defined for this study: name what it changes under small, "
-        "as small: {rounds: 10}, or take scale: full"
+        "scale: 'small' is not defined for this study: write what it changes, as "
+        "small: {rounds: 10}, or use scale: full"
     ]
 
 
@@ -78,14 +78,14 @@ def test_what_a_study_is_does_not_change_with_its_scale(key):
 def test_unknown_keys_and_scales_are_named():
     found = mistakes(scale="small", small={"round": 3, "rounds": 30})
     assert found[0].startswith("small: 'round' is no key; did you mean 'rounds'?")
-    assert mistakes(scale="tiny")[0].startswith("scale: 'tiny' is no scale; known: full, small")
+    assert mistakes(scale="tiny")[0].startswith("scale: 'tiny' must be 'full' or 'small'. ")
 
 
 def test_a_mistake_at_the_small_scale_is_said_in_full_scale_too():
     found = mistakes(small={"clients": 1})
     assert len(found) == 1
     assert found[0].startswith("at scale small: clients: 1 ")
-    assert mistakes(small=[1])[0].startswith("small: [1] must be of type 'object'")
+    assert mistakes(small=[1])[0].startswith("small: [1] must be a mapping. ")
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)

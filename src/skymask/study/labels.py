@@ -4,11 +4,17 @@ from collections.abc import Collection
 from typing import Any
 
 from skymask.study.experiment import Method
-from skymask.study.methods import REGISTRIES, coordinates_entry
+from skymask.study.registry import coordinates_entry, entries
 
 
 def value_label(key: str, value: Any, axis: list[Any]) -> Any:
-    """A value as it is, and of a method its label, with all parameters that vary along the axis."""
+    """Return a value as a table shows it: a method as its label, other values unchanged.
+
+    Args:
+        key: The axis.
+        value: One of its values.
+        axis: All of its values; parameters that vary among them are in the label of a method.
+    """
     if not isinstance(value, Method):
         return value
     alike = [v.parameters for v in axis if isinstance(v, Method) and v.name == value.name]
@@ -18,14 +24,19 @@ def value_label(key: str, value: Any, axis: list[Any]) -> Any:
 
 
 def label(key: str, value: Any, always: Collection[str] = ()) -> str:
-    """What a table calls a value: a method's name, with its parameters that are not defaults.
+    """Return the label of a value: a method's name, and its parameters that are not defaults.
 
-    Those in ``always`` are named in any case.  A composition is written ``nnm + krum``, and
-    coordinates ``min_max[share=0.1]``.
+    A composition is written ``nnm + krum``, an attack on some coordinates
+    ``min_max[share=0.1]``.
+
+    Args:
+        key: The axis.
+        value: One of its values.
+        always: Parameters that are shown in any case.
     """
     if not isinstance(value, Method):
         return str(value)
-    known = REGISTRIES[key]()[value.name].parameters
+    known = entries(key)[value.name].parameters
     own = {k: v for k, v in value.parameters.items() if k != "coordinates"}
     given = [f"{k}={v}" for k, v in own.items() if v != known[k].default or k in always]
     text = f"{value.name}({', '.join(given)})" if given else value.name

@@ -1,13 +1,13 @@
-"""The package's own source, read without importing it.
+"""Registries of methods, data sets and models, read from the source.
 
 The Snakefile must know, before any job and without loading torch, which methods exist, which
-parameters they take, what they demand, and which modules a stage rests on.  All of that stands in
-the source; this module reads it from the syntax trees.
+parameters they take and what they require.  The syntax trees of the package say so.
 """
 
 import ast
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,26 +17,31 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Parameter:
-    """A keyword-only argument with a default.  ``kinds`` and ``choices`` are empty if unknown."""
+    """A keyword-only argument with a default.
+
+    ``kinds`` are the types of its annotation; ``choices`` the values of a ``Literal``.
+    """
 
     name: str
     default: Any
     kinds: frozenset[str]
     choices: tuple[Any, ...]
+    description: str = ""
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """A condition over ``names``, and the sentence that holds where it is true."""
+    """A condition over ``names``, and the sentence that states it."""
 
     condition: Callable[..., bool]
     names: tuple[str, ...]
     sentence: str
+    code: ast.expr = field(compare=False)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a registry, as its source shows it."""
+    """One entry of a registry, read from its source."""
 
     name: str
     module: str
@@ -50,7 +55,7 @@ class Entry:
 
 
 def path_of(module: str) -> Path | None:
-    """The file of a module of this package, if there is one."""
+    """Return the file of a module of this package, or None if there is none."""
     place = ROOT.joinpath(*module.split(".")[1:])
     for path in (place.with_suffix(".py"), place / "__init__.py"):
         if module.split(".")[0] == "skymask" and path.is_file():
@@ -60,7 +65,11 @@ def path_of(module: str) -> Path | None:
 
 @cache
 def tree(module: str) -> ast.Module:
-    """The syntax tree of a module.  Raises KeyError when the package has none of that name."""
+    """Return the syntax tree of a module.
+
+    Raises:
+        KeyError: The package has no module of that name.
+    """
     path = path_of(module)
     if path is None:
         raise KeyError(module)
@@ -93,7 +102,7 @@ def _dict_literal(module: str, variable: str) -> list[tuple[str, str]]:
             for key, item in zip(value.keys, value.values, strict=True):
                 if not (isinstance(key, ast.Constant) and isinstance(item, ast.Name)):
                     raise ValueError(
-                        f"{path_of(module)}, line {value.lineno}: write every entry of {variable} "
+                        f"{path_of(module)}, line {value.lineno}: write each entry of {variable} "
                         'as "name": function, with the function imported or defined by name'
                     )
                 pairs.append((str(key.value), item.id))
@@ -103,7 +112,7 @@ def _dict_literal(module: str, variable: str) -> list[tuple[str, str]]:
 
 @cache
 def entry(name: str, module: str, function: str) -> Entry:
-    """What the source of ``function`` in ``module`` says of it, under the name ``name``."""
+    """Read the entry ``name`` from the source of its ``function`` in ``module``."""
     for node in tree(module).body:
         if isinstance(node, ast.FunctionDef) and node.name == function:
             break
@@ -111,10 +120,15 @@ def entry(name: str, module: str, function: str) -> Entry:
         raise KeyError(f"{module} defines no function {function}")
     arguments = node.args
     keywords = list(zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True))
-    parameters = {a.arg: _parameter(a, default) for a, default in keywords if default is not None}
+    docstring = ast.get_docstring(node) or ""
+    described = _described(docstring)
+    parameters = {
+        a.arg: _parameter(a, default, described.get(a.arg, ""))
+        for a, default in keywords
+        if default is not None
+    }
     asks = [*arguments.posonlyargs, *arguments.args, *(a for a, d in keywords if d is None)]
     requirements, facts, leaves = _decorations(node)
-    docstring = ast.get_docstring(node) or ""
     return Entry(
         name,
         module,
@@ -125,6 +139,15 @@ def entry(name: str, module: str, function: str) -> Entry:
         docstring.split("\n\n")[0].replace("\n", " "),
         leaves,
     )
+
+
+def _described(docstring: str) -> dict[str, str]:
+    """The descriptions in the ``Args`` section of a docstring, by argument."""
+    section = re.search(r"^Args:\n((?: {4}.*\n|\n)*)", docstring + "\n", re.MULTILINE)
+    items = re.findall(
+        r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE
+    )
+    return {name: " ".join(text.split()) for name, text in items}
 
 
 def _decorations(
@@ -147,10 +170,10 @@ def _decorations(
 
 def _condition(code: ast.Lambda, sentence: str) -> Requirement:
     function = eval(compile(ast.Expression(code), "<requires>", "eval"))
-    return Requirement(function, tuple(argument.arg for argument in code.args.args), sentence)
+    return Requirement(function, tuple(a.arg for a in code.args.args), sentence, code.body)
 
 
-def _parameter(argument: ast.arg, default: ast.expr) -> Parameter:
+def _parameter(argument: ast.arg, default: ast.expr, description: str) -> Parameter:
     kinds: set[str] = set()
     choices: list[Any] = []
 
@@ -170,4 +193,53 @@ def _parameter(argument: ast.arg, default: ast.expr) -> Parameter:
                 kinds.add(node.value.id)
 
     read(argument.annotation)
-    return Parameter(argument.arg, ast.literal_eval(default), frozenset(kinds), tuple(choices))
+    value = ast.literal_eval(default)
+    return Parameter(argument.arg, value, frozenset(kinds), tuple(choices), description)
+
+
+ATTACKS = ("ATTACKS", "DATA_ATTACKS", "TRIGGERS")
+"""The registries of attacks: on updates, on data, and the triggers of backdoors."""
+
+
+def entries(kind: str) -> dict[str, Entry]:
+    """Return the entries of a kind by name.
+
+    Args:
+        kind: ``"dataset"``, ``"model"``, ``"partition"``, ``"attack"``, ``"defense"`` or
+            ``"pre-aggregator"``.
+    """
+    if kind == "attack":
+        return _attacks()
+    module, variable = {
+        "dataset": ("skymask.data.datasets", "DATASETS"),
+        "model": ("skymask.models.architectures", "MODELS"),
+        "partition": ("skymask.data.partition", "PARTITIONS"),
+        "defense": ("skymask.defenses", "DEFENSES"),
+        "pre-aggregator": ("skymask.defenses", "PRE_AGGREGATORS"),
+    }[kind]
+    return registry(module, variable)
+
+
+@cache
+def _attacks() -> dict[str, Entry]:
+    """All attacks; one on data and on updates has the parameters of both functions.
+
+    A backdoor also requires what its trigger requires.
+    """
+    merged: dict[str, Entry] = {}
+    for variable in ATTACKS:
+        for name, part in registry("skymask.attacks", variable).items():
+            known = merged.get(name, replace(part, parameters={}, requirements=()))
+            own = {} if variable == "TRIGGERS" else part.parameters
+            merged[name] = replace(
+                known,
+                parameters={**known.parameters, **own},
+                asks=known.asks | part.asks,
+                requirements=known.requirements + part.requirements,
+            )
+    return merged
+
+
+def coordinates_entry() -> Entry:
+    """Return the entry of the key ``coordinates`` of an attack on updates."""
+    return entry("coordinates", "skymask.attacks.coordinates", "attacked_coordinates")

@@ -1,51 +1,60 @@
-"""A study at its small scale: the same file, with the values that its key ``small`` names."""
+"""Small scale of a study: fewer or smaller runs of the same grid."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from skymask.study.validation import Problems
+from skymask.study.model import StudyFile
+from skymask.study.validation import shown, unknown
 
 SUFFIX = "_small"
-"""What the name of a study gets at its small scale, so that its tables lie beside those in full."""
+"""What the name of a study ends with at its small scale, so that both scales have own tables."""
 
 FIXED = ("study", "scale", "small")
-"""Keys that stay what they are at every scale."""
+"""Keys that are the same at every scale."""
 
 
 def scaled(
-    config: Mapping[str, Any], schema: Mapping[str, Any], problems: Problems
-) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:
-    """The values of a study at the scale it asks for, and what was changed for it.
+    config: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]], list[str]]:
+    """Return the values of a study at the scale that it asks for.
 
-    At ``scale: small`` the values under ``small`` replace those of the study; the second result
-    maps each key to its value in full (the schema's default, if the study leaves it out) and at
-    the small scale.  Mistakes go to ``problems``.
+    At ``scale: small`` the values under ``small`` replace those of the study.
+
+    Returns:
+        The values by key; the keys that changed, each with its value at full scale (the default
+        where the study does not give it) and at small scale; and a sentence for each mistake.
     """
     small = config.get("small", {})
     if not isinstance(small, dict) or config.get("scale", "full") != "small":
-        return dict(config), {}
-    for key in small:
-        if key in FIXED:
-            problems.add("small", key, "is the same at every scale: remove it")
-        elif key not in schema:
-            problems.unknown("small", key, [k for k in schema if k not in FIXED], "key")
+        return dict(config), {}, []
+    scalable = [key for key in StudyFile.model_fields if key not in FIXED]
+    problems = [
+        f"small: {shown(key)} is the same at every scale: remove it"
+        if key in FIXED
+        else unknown("small", key, scalable, "key")
+        for key in small
+        if key not in scalable
+    ]
     if not small:
-        problems.say(
-            "scale: 'small' is not defined for this study: name what it changes under small, "
-            "as small: {rounds: 10}, or take scale: full"
+        problems.append(
+            "scale: 'small' is not defined for this study: write what it changes, as "
+            "small: {rounds: 10}, or use scale: full"
         )
-    known = {k: v for k, v in small.items() if k in schema and k not in FIXED}
-    merged = {**config, **known}
+    changed = {key: value for key, value in small.items() if key in scalable}
+    merged = {**config, **changed}
     if isinstance(config.get("study"), str):
         merged["study"] = named(config["study"], "small")
-    reduced = {
-        key: (config.get(key, schema[key].get("default")), value) for key, value in known.items()
-    }
-    return merged, {key: pair for key, pair in reduced.items() if pair[0] != pair[1]}
+    reduced = {}
+    for key, value in changed.items():
+        field = StudyFile.model_fields[key]
+        full = config.get(key, None if field.is_required() else field.default)
+        if full != value:
+            reduced[key] = (full, value)
+    return merged, reduced, problems
 
 
 def named(study: str, scale: str) -> str:
-    """The name under which the tables of a study lie.
+    """Return the name under which the tables of a study are written.
 
     >>> named("digits", "full"), named("digits", "small")
     ('digits', 'digits_small')

@@ -1,86 +1,198 @@
-"""The values of a study file, one by one: types, ranges and names.
+"""Types of the values in a study file, and sentences for their mistakes."""
 
-Each mistake is a sentence with a way out, kept in :class:`Problems`; the value itself becomes
-``BAD``, so that it is said once and what else can be checked still is.
-"""
-
+import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from functools import partial
+from typing import Annotated, Any, TypeVar
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, GetJsonSchemaHandler
+from pydantic import ValidationError as PydanticError
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, PydanticCustomError
 
-from skymask.study.registry import Entry, registry
+from skymask.study.registry import entries
 
-
-class _Bad:
-    def __repr__(self) -> str:
-        return "BAD"
-
-
-BAD: Any = _Bad()
-"""Stands for a value that has been reported."""
-
-
-class Problems:
-    """The mistakes found so far, in order."""
-
-    def __init__(self) -> None:
-        self.sentences: list[str] = []
-
-    def __bool__(self) -> bool:
-        return bool(self.sentences)
-
-    @property
-    def unique(self) -> list[str]:
-        """Each sentence once: many cells of a grid share one mistake."""
-        return list(dict.fromkeys(self.sentences))
-
-    def say(self, sentence: str) -> None:
-        """Add a sentence as it is."""
-        self.sentences.append(sentence)
-
-    def add(self, key: str, value: Any, sentence: str) -> None:
-        """Say that ``value`` under ``key`` is wrong."""
-        self.say(f"{key}: {value!r} {sentence}")
-
-    def unknown(self, key: str, name: Any, known: Iterable[str], what: str) -> None:
-        """Say that ``name`` is unknown, with the nearest known one or all of them."""
-        names = list(known)
-        near = get_close_matches(str(name), names, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        self.add(key, name, f"is no {what}; {hint}known: {', '.join(names)}")
-
-
-MOST_CELLS = 50_000
-"""Cells that a grid may have; to read as many takes half a minute."""
+LARGEST_GRID = 50_000
+"""Most cells that a grid may have; reading them takes half a minute."""
 
 _MOST_VALUES, _MOST_DEPTH = 100_000, 30
-_LARGEST = 2**63 - 1
+_LARGEST_INTEGER = 2**63 - 1
+_LONGEST = 200
+"""Most characters of a value that a message shows."""
 
 
-def is_long(value: Any) -> bool:
-    """Whether a value is an integer that no column of 64 bits holds."""
-    return isinstance(value, int) and abs(value) > _LARGEST
+_PLAINER = {
+    "Input should": "must",
+    "String should": "must",
+    "List should": "must",
+    "a valid integer": "an integer",
+    "a valid number": "a number",
+    "a valid string": "text",
+    "a valid boolean": "true or false",
+    "a valid list": "a list",
+    "a valid dictionary": "a mapping",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    " after validation": "",
+}
+"""Phrases of pydantic's messages, and what a study's messages say instead."""
 
 
-def too_many(place: str, lengths: Iterable[int], problems: Problems) -> bool:
-    """Say so where lists of these ``lengths``, crossed, are more than a grid may have."""
+def mistake(text: str) -> PydanticCustomError:
+    """Make the error of a validator that finds a value wrong; ``text`` follows the value."""
+    return PydanticCustomError("mistake", "{text}", {"text": text})
+
+
+def mistakes(sentences: list[str]) -> PydanticCustomError:
+    """Make the error of a validator that has the sentences of its mistakes already."""
+    return PydanticCustomError("mistakes", "mistakes", {"sentences": sentences})
+
+
+def _integer(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        raise mistake(f"must be an integer: write {int(value)}")
+    if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+        raise mistake("must fit into 64 bits")
+    return value
+
+
+def _number(value: Any) -> Any:
+    """A number as a float, so that a run has one name: YAML reads 1e7 as text and 1 as an int."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value if isinstance(value, float) else _integer(value)
+
+
+def _name(kind: str, value: str) -> str:
+    known = entries(kind)
+    if value not in known:
+        raise mistakes([unknown(kind, value, known, kind)])
+    return value
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+def _filled(value: list[Any]) -> list[Any]:
+    if not value:
+        raise mistake("is an empty list: name at least one value")
+    return value
+
+
+class OneOrMore:
+    """JSON Schema of a list that may also be written as its only item."""
+
+    def __get_pydantic_json_schema__(
+        self, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Return the schema: one item, or a list of different items."""
+        item = handler(core)["items"]
+        several = {"type": "array", "items": item, "minItems": 1, "uniqueItems": True}
+        return {"anyOf": [*(item["anyOf"] if [*item] == ["anyOf"] else [item]), several]}
+
+
+T = TypeVar("T")
+Axis = Annotated[list[T], BeforeValidator(_listed), AfterValidator(_filled), OneOrMore()]
+"""One value, or a list of values that span an axis of the grid."""
+
+Integer = Annotated[int, BeforeValidator(_integer)]
+Positive = Annotated[Integer, Field(ge=1)]
+Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+DatasetName = Annotated[str, AfterValidator(partial(_name, "dataset"))]
+ModelName = Annotated[str, AfterValidator(partial(_name, "model"))]
+
+
+def is_axis(field: FieldInfo) -> bool:
+    """Return whether a field takes a list of values that span an axis."""
+    return any(isinstance(part, OneOrMore) for part in field.metadata)
+
+
+def unknown(place: str, name: Any, known: Iterable[str], what: str) -> str:
+    """Return a sentence for an unknown name, with the nearest known one and all of them."""
+    names = list(known)
+    if not names:
+        return f"{place}: {shown(name)} is no {what}, which has none: remove it"
+    near = get_close_matches(str(name), names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{place}: {shown(name)} is no {what}; {hint}known: {', '.join(names)}"
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it, not longer than a line or two."""
+    try:
+        text = repr(value)
+    except ValueError:
+        # Python refuses to write integers of thousands of digits
+        return "a value of thousands of digits"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
+
+
+def sentences(
+    error: PydanticError, model: type[BaseModel], place: str = "", what: str = "key"
+) -> list[str]:
+    """Return a sentence for each value that a model refuses: what is wrong, and what is expected.
+
+    Args:
+        error: What validating raised.
+        model: The model; its descriptions and defaults say what is expected.
+        place: What the values belong to, such as ``"attack min_max"``; empty for the study itself.
+        what: What the model calls its fields: ``"key"``, ``"axis"`` or ``"parameter of min_max"``.
+    """
+    found: dict[tuple[Any, ...], list[str]] = {}
+    for part in error.errors(include_url=False):
+        key, *rest = part["loc"]
+        label, field = f"{place}.{key}" if place else str(key), model.model_fields.get(str(key))
+        if part["type"] in ("extra_forbidden", "invalid_key"):
+            lines = [unknown(place or "study file", key, model.model_fields, what)]
+        elif part["type"] == "mistakes":
+            lines = part["ctx"]["sentences"]
+        else:
+            expected = [field.description] if field and field.description else []
+            if place and field and not field.is_required():
+                expected.append(f"The default is {json.dumps(field.default)}.")
+            value = "" if part["type"] == "missing" else f"{shown(part['input'])} "
+            lines = [" ".join([f"{label}: {value}{_complaint(part)}", *expected])]
+        # a value can be wrong in several ways, of which the first says enough
+        several = part["type"] == "mistakes" or (field and is_axis(field))
+        item = rest[0] if several and rest else None
+        found.setdefault((key, item), lines)
+    return [line for lines in found.values() for line in lines]
+
+
+def _complaint(part: Mapping[str, Any]) -> str:
+    """What is wrong with a value, as the end of a sentence."""
+    if part["type"] == "missing":
+        return "is missing."
+    text = str(part["msg"])
+    for old, new in _PLAINER.items():
+        text = text.replace(old, new)
+    near = []
+    if part["type"] == "literal_error":
+        near = get_close_matches(str(part["input"]), text.replace("'", " ").split(), n=1)
+    return f"{text}; did you mean {near[0]!r}?" if near else f"{text}."
+
+
+def too_many(place: str, lengths: Iterable[int]) -> str | None:
+    """Return a sentence where lists of these lengths have too many combinations for a grid."""
     count = math.prod(lengths)
-    if count > MOST_CELLS:
-        problems.say(
-            f"{place}: its lists cross to {count} cells where {MOST_CELLS} can be: shorten them, "
-            "pair them, or make several studies of it"
-        )
-    return count > MOST_CELLS
+    if count <= LARGEST_GRID:
+        return None
+    return (
+        f"{place}: its lists have {count} combinations, more than the {LARGEST_GRID} cells of a "
+        "grid: shorten them, pair them, or split the study"
+    )
 
 
 def too_large(config: Any) -> str | None:
-    """Why a file is refused before its values are looked at: it is endless, or hides a flood.
+    """Return why the values of a study are too many to be checked, or None.
 
-    Names for parts of YAML (``&a``, ``*a``) make a few lines say both.
+    Aliases of YAML (``&a``, ``*a``) let a few lines stand for a huge or endless value.
     """
     count, rest = 0, [(config, 0)]
     while rest:
@@ -93,98 +205,8 @@ def too_large(config: Any) -> str | None:
         count += len(inner)
         if depth > _MOST_DEPTH or count > _MOST_VALUES:
             return (
-                f"it holds more than {_MOST_VALUES} values, or lists in lists {_MOST_DEPTH} deep: "
-                "is an alias (*name) of YAML in itself? write out what is meant"
+                f"the file has more than {_MOST_VALUES} values, or lists nested {_MOST_DEPTH} "
+                "deep: does an alias (*name) of YAML contain itself? Write the values out"
             )
         rest += [(item, depth + 1) for item in inner]
     return None
-
-
-PLAIN: dict[str, Callable[[], dict[str, Entry]]] = {
-    "dataset": lambda: registry("skymask.data.datasets", "DATASETS"),
-    "model": lambda: registry("skymask.models.architectures", "MODELS"),
-}
-
-
-def check_keys(
-    config: Mapping[str, Any], schema: Mapping[str, Mapping[str, Any]], problems: Problems
-) -> dict[str, Any]:
-    """Check every key by its schema; return the values, defaults filled in.
-
-    An axis is always a list; a value that does not fit is ``BAD`` there, and the default elsewhere.
-    """
-    for key in config:
-        if key not in schema:
-            problems.unknown("study file", key, schema, "key")
-    values: dict[str, Any] = {}
-    for key, rule in schema.items():
-        value = config.get(key, rule.get("default", BAD))
-        if key not in config and value is BAD:
-            problems.say(f"{key}: is missing; it is the {rule['description']}")
-        listed = bool(rule.get("axis")) and isinstance(value, list)
-        if listed and not value:
-            problems.add(key, value, "is an empty list: name at least one value")
-        items = value if listed else [value]
-        if key in config:
-            items = [_check_value(key, item, rule, problems) for item in items]
-        if is_axis(schema, key):
-            values[key] = items or [BAD]
-        else:
-            values[key] = rule.get("default") if items[0] is BAD else items[0]
-    return values
-
-
-def is_axis(schema: Mapping[str, Mapping[str, Any]], key: str) -> bool:
-    """Whether each run has its own value of ``key``; all but device and threads take lists."""
-    return bool(schema[key].get("axis")) or key in ("device", "threads")
-
-
-def _check_value(key: str, value: Any, rule: Mapping[str, Any], problems: Problems) -> Any:
-    """The value as its schema wants it, or BAD."""
-    value = number(value, rule)
-    before = len(problems.sentences)
-    wanted = f"wanted: {rule['description']}"
-    if isinstance(value, bool) and "boolean" not in rule.get("type", []):
-        problems.add(key, value, f"is a truth value; {wanted}")
-    elif isinstance(value, float) and not math.isfinite(value):
-        problems.add(key, value, f"is not a finite number; {wanted}")
-    elif is_long(value):
-        # not shown: Python refuses to write out thousands of digits
-        problems.say(f"{key}: is an integer beyond 64 bits; {wanted}")
-    elif isinstance(value, float) and "number" not in rule.get("type", []) and value.is_integer():
-        problems.add(key, value, f"must be of type 'integer': write {int(value)}; {wanted}")
-    elif "enum" in rule and isinstance(value, str) and value not in rule["enum"]:
-        problems.unknown(key, value, rule["enum"], key)
-    elif isinstance(value, list) and any(isinstance(item, float) for item in value):
-        problems.add(key, value, f"holds a number with a decimal point; {wanted}")
-    else:
-        errors = Draft202012Validator(dict(rule)).iter_errors(value)
-        for error in list(errors)[:1]:
-            problems.add(key, value, f"{_complaint(error, rule)}; {wanted}")
-    if key in PLAIN and isinstance(value, str) and value not in PLAIN[key]():
-        problems.unknown(key, value, PLAIN[key](), key)
-    return value if len(problems.sentences) == before else BAD
-
-
-def _complaint(error: ValidationError, rule: Mapping[str, Any]) -> str:
-    inside = f" ({error.instance!r} in it)" if error.path else ""
-    if error.validator == "type":
-        wanted: Any = error.validator_value
-        kinds = [wanted] if isinstance(wanted, str) else wanted
-        return f"must be of type {' or '.join(map(repr, kinds))}{inside}"
-    if error.validator == "pattern":
-        return f"must be {rule['hint']}"
-    return f"does not fit: {error.message}"
-
-
-def number(value: Any, rule: Mapping[str, Any]) -> Any:
-    """A number as a float where the schema wants a number.
-
-    YAML reads 1e7 as text, and 1 is not the text 1.0 under which a run is named.
-    """
-    if "number" in rule.get("type", []) and isinstance(value, str | int):
-        try:
-            return value if isinstance(value, bool) else float(value)
-        except (ValueError, OverflowError):
-            return value
-    return value
