@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from measure import markdown_header, markdown_row
 from scipy.special import log_softmax
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
@@ -31,7 +32,7 @@ FIRST = 5
 
 
 class Round:
-    """What is known of one round; ``rows`` [n + 1, n + 1] are the masks up to a rotation."""
+    """Data of one round; ``rows`` [n + 1, n + 1] are the masks up to a rotation."""
 
     def __init__(self, gram: np.ndarray, evidence: np.ndarray) -> None:
         values, vectors = np.linalg.eigh(gram.astype(float))
@@ -54,20 +55,20 @@ class Round:
 
 
 def old_auto(seen: Round) -> Verdict:
-    """BIC gain per row of 3, of 6 for one or two rows."""
+    """Split if the BIC gain is 3 per row, or 6 with a common covariance."""
     needed = 3.0 if seen.pooled.covariance_type == "full" else 6.0
     return seen.split_if(bic_gain(seen.points, seen.pooled) >= needed, seen.pooled)
 
 
 def silhouette(seen: Round) -> Verdict:
-    """Silhouette of the two clusters above 0.6."""
+    """Split if the silhouette of the two clusters is above 0.6."""
     labels = seen.two.predict(seen.points)
     apart = 0 < labels.sum() < len(labels)
     return seen.split_if(apart and silhouette_score(seen.points, labels) > 0.6)
 
 
 def ashman(seen: Round) -> Verdict:
-    """Ashman's D above 4 along the line through both means."""
+    """Split if Ashman's D along the line through both means is above 4."""
     gap = seen.two.means_[1] - seen.two.means_[0]
     line = gap / max(np.linalg.norm(gap), 1e-12)
     widths = [line @ covariance @ line for covariance in seen.two.covariances_]
@@ -93,7 +94,7 @@ def gap_statistic(seen: Round) -> Verdict:
 
 
 def copies_and_shape(seen: Round) -> Verdict:
-    """`auto` without the root data."""
+    """Apply `auto` without the root data."""
     return decision.verdict(seen.rows) > 0.5
 
 
@@ -126,7 +127,7 @@ DECISIONS: dict[str, Callable[[Round], Verdict]] = {
 
 
 def evidence(arrays: dict[str, np.ndarray]) -> Iterator[np.ndarray]:
-    """Per round the decayed means of ``verdicts.evidence``, from the stored outputs."""
+    """Yield per round the decayed means of ``decision.evidence``, from the stored outputs."""
     n, labels = len(arrays["malicious"]), arrays["labels"]
     total, weight = np.zeros((n, 2)), 0.0
     for outputs, gram in zip(arrays["logits"], arrays["updates"], strict=True):
@@ -141,23 +142,34 @@ def evidence(arrays: dict[str, np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def replay(file: Path, decisions: list[str], every: int) -> dict[str, np.ndarray]:
-    """Per decision the wrongly rejected, the benign, the wrongly accepted, the malicious: [4]."""
+    """Return the counts of :func:`count` by decision, over the rounds of one file."""
     with np.load(file) as stored:
         arrays = {key: stored[key] for key in ("malicious", "labels", "logits", "updates")}
-        grams, bad = stored["masks"][:, 1], stored["malicious"]
-    found = {name: np.zeros(4) for name in decisions}
+        grams, malicious = stored["masks"][:, 1], stored["malicious"]
+    counts = {name: np.zeros(4) for name in decisions}
     for round_, known in enumerate(evidence(arrays)):
         if round_ < FIRST or (round_ - FIRST) % every:
             continue
         seen = Round(grams[round_], known)
         for name in decisions:
-            kept = DECISIONS[name](seen)
-            found[name] += [(~kept & ~bad).sum(), (~bad).sum(), (kept & bad).sum(), bad.sum()]
-    return found
+            counts[name] += count(DECISIONS[name](seen), malicious)
+    return counts
+
+
+def count(accepted: np.ndarray, malicious: np.ndarray) -> np.ndarray:
+    """Return the number of rejected benign, benign, accepted malicious and malicious clients.
+
+    Args:
+        accepted: verdicts [..., n].
+        malicious: who is malicious [n].
+    """
+    malicious = np.broadcast_to(malicious, accepted.shape)
+    groups = (~accepted & ~malicious, ~malicious, accepted & malicious, malicious)
+    return np.array([group.sum() for group in groups])
 
 
 def rates(counts: np.ndarray) -> str:
-    """FPR / FNR in per cent."""
+    """Return FPR / FNR in per cent from the counts of :func:`count`."""
     fpr = 100 * counts[0] / max(counts[1], 1)
     return f"{fpr:.1f}" + (f" / {100 * counts[2] / counts[3]:.1f}" if counts[3] else "")
 
@@ -185,12 +197,11 @@ def main() -> None:
             errors = 100 * max(counts[0] / max(counts[1], 1), counts[2] / max(counts[3], 1))
             worst[name] = max(worst[name], (errors, f"{file.stem}: {rates(counts)}"))
             if options.details:
-                print(f"| {name} | {file.stem} | {rates(counts)} |", flush=True)
+                print(markdown_row((name, file.stem, rates(counts))), flush=True)
     attacks = sorted({attack for row in cells.values() for attack in row})
-    print(f"{len(files)} runs\n\n| decision | {' | '.join(attacks)} | worst run |")
-    print("| --- " * (len(attacks) + 2) + "|")
+    print(f"{len(files)} runs\n\n{markdown_header(['decision', *attacks, 'worst run'])}")
     for name, row in cells.items():
-        print(f"| {name} | {' | '.join(rates(row[a]) for a in attacks)} | {worst[name][1]} |")
+        print(markdown_row([name, *(rates(row[attack]) for attack in attacks), worst[name][1]]))
 
 
 if __name__ == "__main__":

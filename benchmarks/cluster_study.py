@@ -3,9 +3,9 @@
     python benchmarks/cluster_study.py OUT --dataset digits --clients 20 --shares 0.2 0.4 \
         --attacks none min_max label_flip --seeds 1 2 --rounds 30 --jobs 1
 
-runs one federation per combination in memory and writes OUT/<name>.npz; a run that is there already
-is not repeated, and a cell in which the attack is not defined is left out.  The global model moves
-by the mean of the benign updates, so what is stored does not depend on any decision.  Per round:
+runs one federation per combination in memory and writes OUT/<name>.npz.  Existing files are kept,
+and cells whose attack is undefined are left out.  The global model moves by the mean of the benign
+updates, so the stored arrays do not depend on any decision.  Per round:
 
 ===================== =====================================================================
 ``masks``             Gram matrices of the binary masks at the thresholds ``TAUS`` [T, n + 1, n + 1]
@@ -52,7 +52,7 @@ SETTINGS = {
 
 @cache
 def data(dataset: str) -> tuple[Samples, Samples]:
-    """Training and test data, as the pipeline prepares them."""
+    """Return training and test data as the workflow prepares them."""
     arrays = DATASETS[dataset](FOLDERS)
     pairs = [
         (arrays.train_features, arrays.train_labels),
@@ -119,7 +119,7 @@ def federation(run: Experiment) -> Federation:
 
 
 def gram(rows: Tensor) -> np.ndarray:
-    """Inner products of the rows, float64."""
+    """Return the inner products of the rows, float64."""
     rows = rows.double()
     return (rows @ rows.T).numpy()
 
@@ -145,7 +145,7 @@ def observe(parties: Federation, sent: Tensor, model: Tensor, round_: int) -> di
 
 
 def collect(file: Path, run: Experiment, rounds: int) -> str:
-    """Run ``run`` and write what it left."""
+    """Run ``run`` and write its rounds."""
     torch.set_num_threads(1)
     parties = federation(run)
     own, model, state, found = training_data(parties), parties.initial_parameters(), {}, []
@@ -184,22 +184,28 @@ def name(run: Experiment, split: str) -> str:
     )
 
 
-def _collect(task: tuple[Path, Experiment, int]) -> str:
-    return collect(*task)
-
-
-def main() -> None:
-    """Collect the runs that are asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path)
+def grid_parser(description: str, seed: int, rounds: int) -> argparse.ArgumentParser:
+    """Return a parser of the arguments that describe a grid of runs."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--dataset", default="digits", choices=list(SETTINGS))
     parser.add_argument("--clients", type=int, nargs="+", default=[20])
     parser.add_argument("--samples", type=int, default=None)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.2])
     parser.add_argument("--attacks", nargs="+", default=["none"])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[seed])
+    parser.add_argument("--rounds", type=int, default=rounds)
+    return parser
+
+
+def _collect(task: tuple[Path, Experiment, int]) -> str:
+    return collect(*task)
+
+
+def main() -> None:
+    """Collect the requested runs."""
+    parser = grid_parser(__doc__.splitlines()[0], seed=1, rounds=30)
+    parser.add_argument("out", type=Path)
     parser.add_argument("--split", default="0.5")
-    parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
     tasks = {}
@@ -209,7 +215,7 @@ def main() -> None:
         if attack_name not in ATTACKS | DATA_ATTACKS:
             print(f"{attack_name}: not in the registry")
             continue
-        # the table's numbers are of true attackers, and `none` has none
+        # without an attack no client is malicious
         malicious = 0 if attack_name == "none" else max(1, round(share * clients))
         run = experiment(
             options.dataset, clients, options.samples, attack_name, malicious, seed, options.split

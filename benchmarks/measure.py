@@ -1,19 +1,22 @@
 """Timing of alternatives that take turns in one process.
 
-A single time proves nothing on a shared machine. The ratio of two times from the same turn does,
-and its spread shows how much.
+On a shared machine single times vary too much.  Ratios of two times from the same turn are
+comparable, and their spread shows how much they vary.
 """
 
+import json
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 Work = Callable[[], object]
@@ -24,10 +27,16 @@ Row = dict[str, Any]
 class Case:
     """One comparison.
 
-    ``build`` makes the contenders, name → work to time; the first is the baseline that the others
-    are measured against, and it is called only where the case is measured.  ``target`` is the
-    least ratio, baseline's seconds over the contender's, that the contender of the name ``ours``
-    should reach.  ``repeats`` counts turns after a first one that does not count.
+    Attributes:
+        topic: Heading of the table.
+        setting: What is measured.
+        build: Function that returns the contenders, name → work to time; the first one is the
+            baseline.  Called only where the case is measured.
+        target: Smallest ratio, the baseline's seconds / the contender's, that the contender named
+            ``ours`` should reach.
+        ours: Name of that contender.
+        repeats: Number of turns, after a first one that is not counted.
+        note: Text for the last column.
     """
 
     topic: str
@@ -69,7 +78,7 @@ def _timed(work: Work, device: str) -> float:
     cuda = device.startswith("cuda")
     if cuda:
         torch.cuda.synchronize()
-    # threads of the one before stay awake for a moment
+    # let the threads of the previous contender fall asleep
     time.sleep(0.02)
     start = time.perf_counter()
     work()
@@ -143,23 +152,34 @@ def _driver() -> str:
     return next((word for word in words if word[:1].isdigit() and "." in word), "unknown")
 
 
-def in_markdown(rows: list[Row], facts: dict[str, str]) -> Iterator[str]:
-    """Yield the lines of a Markdown page: the machine, then a table per topic."""
-    yield "# Benchmarks"
-    yield ""
-    yield "Written by `make bench`.  A ratio is the baseline's time over the contender's, of the"
-    yield "same turn: median (least – most).  Times are of a shared machine and say little alone."
-    yield ""
-    yield "| " + " | ".join(facts) + " |"
-    yield "|" + " --- |" * len(facts)
-    yield "| " + " | ".join(facts.values()) + " |"
+def markdown_row(cells: Iterable[object]) -> str:
+    """Return a row of a Markdown table."""
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def markdown_header(names: Sequence[str]) -> str:
+    """Return the first two lines of a Markdown table."""
+    return f"{markdown_row(names)}\n{markdown_row(['---'] * len(names))}"
+
+
+def write(out: Path, title: str, text: str, table: pa.Table, facts: dict[str, str]) -> None:
+    """Write ``table`` to OUT.parquet, and ``text`` below the title and the machine to OUT.md."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    described = table.replace_schema_metadata({"machine": json.dumps(facts)})
+    pq.write_table(described, out.with_suffix(".parquet"))
+    machine = f"{markdown_header([*facts])}\n{markdown_row(facts.values())}"
+    page = f"# {title}\n\n{machine}\n\n{text}\n"
+    out.with_suffix(".md").write_text(page, encoding="utf-8")
+
+
+def in_markdown(rows: list[Row]) -> Iterator[str]:
+    """Yield the lines of a Markdown page with a table per topic."""
+    yield "Written by `make bench`.  A ratio is the baseline's time / the contender's in the same"
+    yield "turn: median (smallest – largest).  Single times are those of a shared machine."
+    columns = ["setting", "device", "contender", "ms", "ratio", "target", "note"]
     for topic in dict.fromkeys(row["topic"] for row in rows):
-        yield from ("", f"## {topic}", "")
-        yield "| setting | device | contender | ms | ratio | target | |"
-        yield "| --- | --- | --- | --- | --- | --- | --- |"
-        for row in rows:
-            if row["topic"] == topic:
-                yield _line(row)
+        yield from ("", f"## {topic}", "", markdown_header(columns))
+        yield from (_line(row) for row in rows if row["topic"] == topic)
 
 
 def _line(row: Row) -> str:
@@ -172,8 +192,8 @@ def _line(row: Row) -> str:
             low, middle, high = (row[f"ratio_{part}"] for part in ("min", "median", "max"))
             ratios = f"{_number(middle)} ({_number(low)} – {_number(high)})"
     target = "" if row["target"] is None else f"≥ {row['target']:g}"
-    cells = (row["setting"], row["device"], row["contender"], times, ratios, target, row["note"])
-    return "| " + " | ".join(cells) + " |"
+    names = (row["setting"], row["device"], row["contender"])
+    return markdown_row((*names, times, ratios, target, row["note"]))
 
 
 def _number(value: float) -> str:

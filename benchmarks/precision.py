@@ -24,14 +24,14 @@ CLIENTS = {"digits": (20, None), "fashion_mnist": (100, 120)}
 
 
 def accuracy(run: Experiment, rounds: int) -> float:
-    """Mean accuracy of the last five rounds."""
+    """Return the mean accuracy of the last five rounds."""
     parties = federation(run)
     _, span = run_span(parties, Checkpoint(parties.initial_parameters()), range(1, rounds + 1))
     return statistics.mean(row["accuracy"] for row in span.metrics[-5:])
 
 
 def differing(run: Experiment, rounds: int) -> tuple[int, int]:
-    """Verdicts that differ, and all of them, where the exact ones move the model."""
+    """Count the verdicts that differ, and all; the float32 verdicts move the model."""
     exact = federation(run)
     coarse_run = replace(run, defense=Method("skymask", {"mask_precision": "bfloat16"}))
     coarse = federation(coarse_run)

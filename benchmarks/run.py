@@ -3,20 +3,18 @@
     python benchmarks/run.py --only training masks --out results/bench
 
 Each module ``speed_TOPIC.py`` next to this file has a function ``cases(device)`` that yields
-:class:`measure.Case`.  Writes OUT.parquet and OUT.md.  Without a GPU its rows stand in the table as
-not measured.
+:class:`measure.Case`.  Writes OUT.parquet and OUT.md.  Without a GPU its rows are listed as not
+measured.
 """
 
 import argparse
 import gc
 import importlib
-import json
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from measure import Row, in_markdown, machine, measure
+from measure import Row, in_markdown, machine, measure, write
 
 TOPICS = ("training", "masks", "aggregation", "artifacts", "processes")
 
@@ -53,13 +51,9 @@ def main() -> None:
                     shown = row["ratio_median"] or float("nan")
                     print(f"{row['device']:5} {case.setting}: {row['contender']} {shown:.2f}")
                 gc.collect()
-    facts = machine(arguments.threads)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    table = table.replace_schema_metadata({"machine": json.dumps(facts)})
-    pq.write_table(table, arguments.out.with_suffix(".parquet"))
-    text = "\n".join(in_markdown(rows, facts)) + "\n"
-    arguments.out.with_suffix(".md").write_text(text, encoding="utf-8")
+    facts = machine(arguments.threads)
+    write(arguments.out, "Benchmarks", "\n".join(in_markdown(rows)), table, facts)
 
 
 if __name__ == "__main__":

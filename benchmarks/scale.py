@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py --out docs/performance/scale-cpu
 
-Each point is a run of its own process: the four stages, round after round, with SkyMask, on random
+Each point is measured in its own process: the four stages of some rounds, with SkyMask, on random
 samples, which cost as much as real ones.  Writes OUT.parquet and OUT.md.
 """
 
@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from measure import machine
+from measure import machine, markdown_header, markdown_row, write
 
 IMAGES = (1, 28, 28)
 # model, shape of a sample, classes
@@ -42,8 +41,8 @@ CURVES: dict[str, list[dict[str, Any]]] = {
 
 
 def measure(point: dict[str, Any]) -> dict[str, Any]:
-    """Run one point in this process; seconds per round by stage, and memory."""
-    import networks
+    """Run one point in this process; return seconds per round, by stage, and peak memory."""
+    import workloads
 
     from skymask.contracts import describes
     from skymask.data.partition import assign
@@ -54,7 +53,7 @@ def measure(point: dict[str, Any]) -> dict[str, Any]:
     from skymask.study.experiment import Experiment, Method
 
     architectures.MODELS |= {
-        name: describes(layers=())(getattr(networks, name)) for name in ("resnet20", "resnet18")
+        name: describes(layers=())(getattr(workloads, name)) for name in ("resnet20", "resnet18")
     }
     torch.set_num_threads(point["threads"])
     shape, classes = MODELS[point["model"]]
@@ -104,7 +103,7 @@ def measure(point: dict[str, Any]) -> dict[str, Any]:
         data_seed=1,
     )
     parties = Federation(run, train, samples(classes), assignment, classes)
-    # what is compiled, loaded or drawn once is not a round's cost
+    # the first round also compiles and loads
     progress, _ = run_span(parties, Checkpoint(parties.initial_parameters()), range(1, 2))
     start = time.perf_counter()
     _, span = run_span(parties, progress, range(2, 2 + point["rounds"]))
@@ -120,33 +119,30 @@ def measure(point: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def in_markdown(rows: list[dict[str, Any]], facts: dict[str, str]) -> str:
-    """Return a table per curve."""
-    lines = [
-        "# Cost curves",
-        "",
-        "Written by `python benchmarks/scale.py`: SkyMask, 32 samples a client, 100 root samples.",
-        "",
-        "| " + " | ".join(facts) + " |",
-        "|" + " --- |" * len(facts),
-        "| " + " | ".join(facts.values()) + " |",
-    ]
-    columns = ("model", "parameters", "clients", "rounds", "device")
-    times = ("seconds_per_round", "train_seconds", "attack_seconds", "aggregate_seconds")
+def in_markdown(rows: list[dict[str, Any]]) -> str:
+    """Return a Markdown page with a table per curve."""
+    names = ["model", "parameters", "clients", "rounds", "device"]
+    times = ["seconds_per_round", "train_seconds", "attack_seconds", "aggregate_seconds"]
+    setting = "SkyMask, 32 samples per client, 100 root samples"
+    lines = [f"Written by `python benchmarks/scale.py`: {setting}."]
     for curve in CURVES:
-        lines += ["", f"## {curve}", ""]
-        lines.append("| " + " | ".join((*columns, *times, "peak_memory_mib")) + " |")
-        lines.append("|" + " --- |" * (len(columns) + len(times) + 1))
-        for row in rows:
-            if row["curve"] == curve:
-                cells = [str(row[name]) for name in columns]
-                cells += [f"{row[name]:.3g}" for name in times]
-                lines.append("| " + " | ".join([*cells, f"{row['peak_memory_mib']:.0f}"]) + " |")
-    return "\n".join(lines) + "\n"
+        lines += ["", f"## {curve}", "", markdown_header([*names, *times, "peak_memory_mib"])]
+        lines += [
+            markdown_row(
+                [
+                    *(row[name] for name in names),
+                    *(f"{row[name]:.3g}" for name in times),
+                    f"{row['peak_memory_mib']:.0f}",
+                ]
+            )
+            for row in rows
+            if row["curve"] == curve
+        ]
+    return "\n".join(lines)
 
 
 def main() -> None:
-    """Measure every point in a process of its own and write the curves."""
+    """Measure each point in its own process and write the curves."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -165,11 +161,8 @@ def main() -> None:
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             rows.append({"curve": curve, **point, **json.loads(output.splitlines()[-1])})
             print(rows[-1])
-    facts = machine(arguments.threads)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pylist(rows).replace_schema_metadata({"machine": json.dumps(facts)})
-    pq.write_table(table, arguments.out.with_suffix(".parquet"))
-    arguments.out.with_suffix(".md").write_text(in_markdown(rows, facts), encoding="utf-8")
+    table, facts = pa.Table.from_pylist(rows), machine(arguments.threads)
+    write(arguments.out, "Cost curves", in_markdown(rows), table, facts)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import inspect
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,12 +38,12 @@ PARAMETERS = {
 }
 NOTES = {
     "norm_clip": "byzfl clips in place: it gets a copy",
-    "geometric_median": "byzfl stops after 3 steps, ours where the pull is below its tolerance",
+    "geometric_median": "byzfl stops after 3 steps, ours below a tolerance",
 }
 
 
 def updates(width: int, device: str) -> Tensor:
-    """Honest updates around a common direction, attackers a little off."""
+    """Return benign updates around a common direction and malicious ones away from it."""
     source = generator(1, "benchmark")
     common = torch.randn(width, generator=source)
     rows = 0.1 * common + 0.05 * torch.randn(CLIENTS, width, generator=source)
@@ -50,13 +51,9 @@ def updates(width: int, device: str) -> Tensor:
     return rows.to(device)
 
 
-def ours(name: str, rows: Tensor) -> Callable[[], object]:
-    """Return a rule as a round calls it; a pre-aggregator with the product that mixes updates."""
-    known = {**defenses.DEFENSES, **defenses.PRE_AGGREGATORS}
-    function = known[name]
-    settings = PARAMETERS.get(name, {})
-    settings = own(function, settings)
-    offers = {
+def inputs(rows: Tensor) -> dict[str, Callable[[], Any]]:
+    """Return functions that give a method its arguments, by name."""
+    return {
         "updates": lambda: rows,
         "global_parameters": lambda: torch.zeros_like(rows[0]),
         "server_update": lambda: rows[-1],
@@ -67,58 +64,57 @@ def ours(name: str, rows: Tensor) -> Callable[[], object]:
         "generator": lambda: generator(1, "rule"),
         "state": dict,
     }
-    if name in defenses.PRE_AGGREGATORS:
-        return lambda: mixed(call(function, offers, settings).mixing, rows)
-    return lambda: call(function, offers, settings)
+
+
+def ours(name: str, rows: Tensor) -> Work:
+    """Return a rule as a round calls it; a pre-aggregator with the product that mixes updates."""
+    function = {**defenses.DEFENSES, **defenses.PRE_AGGREGATORS}[name]
+    work = partial(call, function, inputs(rows), own(function, PARAMETERS.get(name, {})))
+    return (lambda: mixed(work().mixing, rows)) if name in defenses.PRE_AGGREGATORS else work
 
 
 def cases(device: str) -> Iterator[Case]:
     """Yield rules compared with byzfl's, then other rules and attacks compared with the mean."""
     for width in SIZES:
-        for name, (peer, arguments) in PEERS.items():
-
-            def build(
-                name: str = name,
-                peer: str = peer,
-                arguments: dict[str, object] = arguments,
-                width: int = width,
-            ) -> dict[str, Work]:
-                import byzfl
-
-                rows = updates(width, device)
-                kinds = [_peer(getattr(byzfl, peer)(**arguments), rows)]
-                # it takes tensors and arrays: the faster one counts
-                if device == "cpu":
-                    kinds.append(_peer(getattr(byzfl, peer)(**arguments), rows.numpy()))
-                fastest = min(kinds, key=_seconds)
-                kind = "tensors" if fastest is kinds[0] else "arrays"
-                return {f"byzfl {peer}, {kind}": fastest, "skymask": ours(name, rows)}
-
+        for name in PEERS:
             yield Case(
                 "Aggregation compared with byzfl",
                 f"{name}, {CLIENTS} × {width:,}",
-                build,
+                partial(_against_byzfl, name, width, device),
                 target=3.0 if name in FAST else 1.0,
                 repeats=3,
                 note=NOTES.get(name, ""),
             )
-    asks = {"model", "root", "loss"}
+    size = f"{CLIENTS} × {SIZES[-1]:,}"
     for name, function in defenses.DEFENSES.items():
-        if name in PEERS or asks & set(inspect.signature(function).parameters):
+        if name in PEERS or {"model", "root", "loss"} & set(inspect.signature(function).parameters):
             continue
-        setting = f"{name}, {CLIENTS} × 272,000"
-        yield Case("Other rules", setting, _against_mean(name, device), repeats=2)
+        build = partial(_against_mean, device, partial(ours, name))
+        yield Case("Other rules", f"{name}, {size}", build, repeats=2)
     for name in attacks.ATTACKS:
         if name in ("lie_backdoor", "skymask_adaptive"):
             continue
-        yield Case("Attacks", f"{name}, {CLIENTS} × 272,000", _attack(name, device), repeats=2)
+        build = partial(_against_mean, device, partial(_attack, name))
+        yield Case("Attacks", f"{name}, {size}", build, repeats=2)
 
 
-def _peer(rule: Callable[..., object], rows: Any) -> Work:
-    # clipping changes what it gets
-    if type(rule).__name__ == "Clipping":
-        return lambda: rule(rows.clone() if isinstance(rows, Tensor) else rows.copy())
-    return lambda: rule(rows)
+def _against_byzfl(name: str, width: int, device: str) -> dict[str, Work]:
+    import byzfl
+
+    rows = updates(width, device)
+    peer, arguments = PEERS[name]
+
+    def theirs(rows: Any) -> Work:
+        rule = getattr(byzfl, peer)(**arguments)
+        if peer == "Clipping":  # it changes its input
+            return lambda: rule(rows.clone() if isinstance(rows, Tensor) else rows.copy())
+        return partial(rule, rows)
+
+    works = {"tensors": theirs(rows)}
+    if device == "cpu":
+        works["arrays"] = theirs(rows.numpy())
+    kind = min(works, key=lambda kind: _seconds(works[kind]))
+    return {f"byzfl {peer}, {kind}": works[kind], "skymask": ours(name, rows)}
 
 
 def _seconds(work: Work) -> float:
@@ -128,28 +124,11 @@ def _seconds(work: Work) -> float:
     return time.perf_counter() - start
 
 
-def _against_mean(name: str, device: str) -> Callable[[], dict[str, Work]]:
-    def build() -> dict[str, Work]:
-        rows = updates(SIZES[-1], device)
-        return {"fedavg": ours("fedavg", rows), "skymask": ours(name, rows)}
-
-    return build
+def _against_mean(device: str, method: Callable[[Tensor], Work]) -> dict[str, Work]:
+    rows = updates(SIZES[-1], device)
+    return {"fedavg": ours("fedavg", rows), "skymask": method(rows)}
 
 
-def _attack(name: str, device: str) -> Callable[[], dict[str, Work]]:
-    def build() -> dict[str, Work]:
-        rows = updates(SIZES[-1], device)
-        function = attacks.ATTACKS[name]
-        offers = {
-            "updates": rows.clone,
-            "malicious": lambda: torch.arange(CLIENTS, device=rows.device) < MALICIOUS,
-            "global_parameters": lambda: torch.zeros_like(rows[0]),
-            "state": dict,
-            "generator": lambda: generator(1, "attack"),
-        }
-        return {
-            "fedavg": ours("fedavg", rows),
-            "skymask": lambda: call(function, offers, {}),
-        }
-
-    return build
+def _attack(name: str, rows: Tensor) -> Work:
+    # an attack may write into the updates
+    return partial(call, attacks.ATTACKS[name], {**inputs(rows), "updates": rows.clone}, {})

@@ -6,28 +6,35 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
+import torch
 from measure import Case, Work
+from workloads import CLASSES, SHAPE, random_samples
+
+from skymask.federation.local_training import LocalTraining, train_clients
+from skymask.models.architectures import build
+from skymask.models.flat_parameters import ResidentModel
+from skymask.seeds import generator
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "workflow" / "scripts"
-STARTED = ("span", "train", "attack", "aggregate", "evaluate")
+WITH_TORCH = ("span", "train", "attack", "aggregate", "evaluate")
 WITHOUT_TORCH = ("data", "partition", "collect", "collect_updates", "experiments", "tables")
 JOBS = 4
 ROUNDS = {"cpu": 5, "cuda": 50}
 
 
 def cases(device: str) -> Iterator[Case]:
-    """On the CPU the start of each script; on both devices, jobs side by side."""
+    """Yield the start of each script (CPU only), and jobs side by side."""
     if device == "cpu":
         yield Case(
             "processes",
             "start: interpreter and imports of a script",
             lambda: {
                 "import torch": _python("import torch"),
-                **{script: _python(_imports_of(script)) for script in STARTED},
-                **{script: _python(_imports_of(script)) for script in WITHOUT_TORCH},
+                **{name: _python(_imports_of(name)) for name in (*WITH_TORCH, *WITHOUT_TORCH)},
             },
             ours="span",
             repeats=2,
@@ -36,11 +43,11 @@ def cases(device: str) -> Iterator[Case]:
     sides = [n for n in (1, 2, 4) if n <= most]
     yield Case(
         "processes",
-        f"{JOBS} jobs of {ROUNDS[device]} rounds of the CNN, so many at once",
+        f"{JOBS} jobs of {ROUNDS[device]} rounds of the CNN, side by side",
         lambda: {f"{n} at once": _side_by_side(n, device) for n in sides},
         ours=f"{sides[-1]} at once",
         repeats=1 if device == "cpu" else 3,
-        note="with the start of each process",
+        note="includes the start of each process",
     )
 
 
@@ -57,11 +64,11 @@ def _run(*arguments: str) -> None:
 
 
 def _python(code: str) -> Work:
-    return lambda: _run("-c", code)
+    return partial(_run, "-c", code)
 
 
 def _side_by_side(count: int, device: str) -> Work:
-    """``JOBS`` jobs by ``count`` slots, each job a process of its own."""
+    """Run ``JOBS`` jobs, each in its own process, ``count`` at a time."""
 
     def work() -> None:
         with ThreadPoolExecutor(count) as slots:
@@ -72,23 +79,14 @@ def _side_by_side(count: int, device: str) -> Work:
 
 def job(device: str, seed: int) -> None:
     """Do the work of a job of many rounds: clients train, the server averages."""
-    import torch
-
-    from skymask.federation.local_training import LocalTraining, train_clients
-    from skymask.models.architectures import build
-    from skymask.models.flat_parameters import ResidentModel
-    from skymask.models.samples import Samples
-
     clients, samples = (20, 32) if device == "cpu" else (100, 120)
-    source = torch.Generator().manual_seed(seed)
-    model = ResidentModel(build("cnn", (1, 28, 28), 10, seed).to(device))
-    images = torch.rand(clients, samples, 1, 28, 28, generator=source).to(device)
-    labels = torch.randint(10, (clients, samples), generator=source).to(device)
-    data = [Samples(images[client], labels[client]) for client in range(clients)]
+    source = generator(seed, "benchmark")
+    model = ResidentModel(build("cnn", SHAPE, CLASSES, seed).to(device))
+    data = [random_samples(samples, source, device) for _ in range(clients)]
     settings, parameters = LocalTraining(1, 32, 0.5, 0.01, "class"), model.vector.clone()
     for round_ in range(ROUNDS[device]):
-        seeds = [torch.Generator().manual_seed(1000 * round_ + c) for c in range(clients)]
-        updates = train_clients(model, parameters, data, settings, seeds.__getitem__).updates
+        order = partial(generator, seed, "batches", round_)
+        updates = train_clients(model, parameters, data, settings, order).updates
         parameters = parameters + updates.mean(dim=0)
     if device.startswith("cuda"):
         torch.cuda.synchronize()

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 import yaml
 from cluster_study import federation
+from measure import markdown_header, markdown_row
 
 from skymask.federation.evaluate import evaluate
 from skymask.federation.federation import Checkpoint
@@ -30,7 +31,7 @@ BASE = Path(__file__).parents[1]
 
 
 def seconds_per_round(run: Experiment, rounds: int) -> tuple[float, float]:
-    """Seconds of a round but for its evaluation, and of an evaluation."""
+    """Return the seconds of a round without its evaluation, and those of an evaluation."""
     parties = federation(run)
     progress, _ = run_span(parties, Checkpoint(parties.initial_parameters()), range(1, 2))
     start = time.perf_counter()
@@ -53,10 +54,8 @@ def estimated(study: Study, cores: int) -> str:
         for device in ("cpu", "cuda")
     }
     rounds = sum(cell.rounds for cell in study.runs.values())
-    return (
-        f"| {study.name} | {len(study.runs)} | {rounds} | {hours['cpu'] / cores:.3g} "
-        f"| {hours['cuda']:.3g} |"
-    )
+    numbers = (f"{hours['cpu'] / cores:.3g}", f"{hours['cuda']:.3g}")
+    return markdown_row((study.name, len(study.runs), rounds, *numbers))
 
 
 def main() -> None:
@@ -69,16 +68,14 @@ def main() -> None:
     parser.add_argument("--scale", choices=["full", "small"], default="full")
     arguments = parser.parse_args()
     if arguments.estimate:
-        print(f"| study | runs | rounds | hours on {arguments.cores} cores | hours on a GPU |")
-        print("| --- | --- | --- | --- | --- |")
+        hours = (f"hours on {arguments.cores} cores", "hours on a GPU")
+        print(markdown_header(("study", "runs", "rounds", *hours)))
         for file in arguments.studies:
             print(estimated(_read(file, arguments.scale), arguments.cores))
         return
     torch.set_num_threads(1)
-    print(
-        f"| study | runs | rounds | seconds per round | core hours | hours on {arguments.cores} |"
-    )
-    print("| --- | --- | --- | --- | --- | --- |")
+    measured = ("seconds per round", "core hours", f"hours on {arguments.cores}")
+    print(markdown_header(("study", "runs", "rounds", *measured)))
     for file in arguments.studies:
         study = _read(file, arguments.scale)
         known: dict[tuple[str, str, str], tuple[float, float]] = {}
@@ -92,16 +89,14 @@ def main() -> None:
             seconds += cell.rounds * (each + evaluation / run.evaluate_every)
             rounds += cell.rounds
         hours = seconds / 3600
-        print(
-            f"| {study.name} | {len(study.runs)} | {rounds:.0f} | {seconds / rounds:.3g} "
-            f"| {hours:.3g} | {hours / arguments.cores:.3g} |",
-            flush=True,
-        )
+        numbers = (seconds / rounds, hours, hours / arguments.cores)
+        cells = (study.name, len(study.runs), f"{rounds:.0f}", *(f"{n:.3g}" for n in numbers))
+        print(markdown_row(cells), flush=True)
 
 
 def _read(file: Path, scale: str) -> Study:
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    # what has no small scale is small
+    # a study without small values has one scale only
     own = {"scale": scale} if "small" in config else {}
     return load.from_config({**config, **own}, str(file))
 

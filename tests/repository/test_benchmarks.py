@@ -1,4 +1,4 @@
-"""The benchmarks: their baselines do the same work as the package, and their table is honest."""
+"""Baselines and tables of the benchmarks."""
 
 import sys
 from pathlib import Path
@@ -68,7 +68,7 @@ def test_the_baseline_of_training_takes_the_same_steps():
     assert_close(ours, flat, rtol=1e-3, atol=1e-5)
 
 
-def test_ratios_are_of_the_same_turn_and_the_first_turn_does_not_count(monkeypatch):
+def test_ratios_compare_times_of_the_same_turn_without_the_first(monkeypatch):
     import measure
 
     times = iter([100, 1, 8, 2, 6, 6, 20, 4])
@@ -78,7 +78,7 @@ def test_ratios_are_of_the_same_turn_and_the_first_turn_does_not_count(monkeypat
     assert (old["seconds_min"], old["seconds_median"], old["seconds_max"]) == (6, 8, 20)
     assert (ours["ratio_min"], ours["ratio_median"], ours["ratio_max"]) == (1, 4, 5)
     assert (old["target"], ours["target"]) == (None, 3.0)
-    lines = "\n".join(measure.in_markdown([old, ours], {"processor": "x"}))
+    lines = "\n".join(measure.in_markdown([old, ours]))
     assert "| b | cpu | skymask | 4000 | 4 (1 – 5) | ≥ 3 |  |" in lines
 
 
@@ -87,18 +87,55 @@ def test_without_a_gpu_its_rows_say_that_nothing_was_measured():
     import measure
 
     def never():
-        raise AssertionError("nothing may be built")
+        raise AssertionError("a case was built")
 
     (row,) = measure.measure(measure.Case("a", "b", never, target=30.0), "cuda")
     assert row["seconds_median"] is None
     assert row["note"] == "not measured: no GPU here"
-    assert "not measured" in "\n".join(measure.in_markdown([row], {}))
+    assert "not measured" in "\n".join(measure.in_markdown([row]))
 
 
 def test_large_networks_have_the_size_of_the_published_ones():
-    import networks
+    import workloads
 
     for name, size in (("resnet20", 272_474), ("resnet18", 11_173_962)):
-        module = getattr(networks, name)((3, 32, 32), 10)
+        module = getattr(workloads, name)((3, 32, 32), 10)
         assert Layout.of(module).dimension == size
         assert module(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_files_have_the_machine_and_the_rows(tmp_path):
+    import json
+
+    import measure
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    facts, table = {"processor": "x", "cores": "2"}, pa.table({"a": [1]})
+    measure.write(tmp_path / "out" / "bench", "Title", "text", table, facts)
+    written = pq.read_table(tmp_path / "out" / "bench.parquet")
+    assert written.to_pylist() == [{"a": 1}]
+    assert json.loads(written.schema.metadata[b"machine"]) == facts
+    assert (tmp_path / "out" / "bench.md").read_text("utf-8").splitlines() == [
+        *["# Title", "", "| processor | cores |", "| --- | --- |", "| x | 2 |", "", "text"]
+    ]
+
+
+@pytest.mark.parametrize("topic", ["training", "masks", "aggregation", "processes"])
+def test_every_topic_has_cases_and_builds_only_what_is_measured(topic):
+    import importlib
+
+    cases = list(importlib.import_module(f"speed_{topic}").cases("cuda"))
+    assert cases
+    assert len({(case.topic, case.setting) for case in cases}) == len(cases)
+
+
+def test_cluster_decisions_count_errors_of_both_kinds():
+    import cluster_decisions
+    import numpy as np
+
+    accepted = np.array([[True, False, True, False], [False, False, True, True]])
+    counts = cluster_decisions.count(accepted, np.array([False, False, True, True]))
+    assert counts.tolist() == [3, 4, 3, 4]
+    assert cluster_decisions.rates(counts) == "75.0 / 75.0"
+    assert cluster_decisions.rates(np.array([1, 4, 0, 0])) == "25.0"
