@@ -1,20 +1,21 @@
-"""The compiled steps of mask learning against the one that is written with torch's operations."""
+"""Tests of the compiled steps of mask learning against torch."""
 
 import os
 import subprocess
 import sys
-import threading
 
 import pytest
 import torch
 from torch.testing import assert_close
 
 from skymask.masks import kernel_numba, learning, steps
-from skymask.numerics import parallel
 from tests.support.threads import with_threads
 
 WIDTHS = [1, 15, kernel_numba.TILE, kernel_numba.TILE + 1, 33 * kernel_numba.TILE + 7]
+
+
 RATE, CLAMP = 3e6, 1e-7
+
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
 
@@ -139,41 +140,6 @@ def test_memory_is_that_of_the_masks_and_a_few_vectors():
     vectors = float(output.stdout)
     # θ is 40 of them; w̃, its denominator, g, and half a dozen for the loss itself
     assert 39 < vectors < 52
-
-
-def test_pieces_of_work_keep_their_order_and_torch_its_threads():
-    before = torch.get_num_threads()
-    seen = parallel.parallel_map(lambda number: (number, torch.get_num_threads()), range(7))
-    assert seen == [(number, 1) for number in range(7)]
-    assert torch.get_num_threads() == before
-
-
-def test_work_is_handed_out_while_torch_has_one_thread():
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        with parallel.parallel_map_only():
-            assert torch.get_num_threads() == 1
-            with parallel.parallel_map_only():
-                together = threading.Barrier(2, timeout=20)
-                # each waits for the other: they run at once, or never
-                parallel.parallel_map(lambda _: together.wait(), range(2))
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_an_error_in_a_piece_of_work_is_raised():
-    before = torch.get_num_threads()
-
-    def work(number):
-        if number == 2:
-            raise ValueError("the third")
-        return number
-
-    with pytest.raises(ValueError, match="the third"):
-        parallel.parallel_map(work, range(5))
-    assert torch.get_num_threads() == before
 
 
 INTERPRETED = """

@@ -9,15 +9,22 @@ from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose
 from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
+from torch.testing import assert_close
 
-from skymask.numerics.distances import centred_gram, cosine_similarities, squared_distances
+from skymask.numerics.distances import (
+    centred_gram,
+    cosine_distances,
+    cosine_similarities,
+    squared_distances,
+)
 from skymask.numerics.pca import principal_coordinates
+from tests.support.updates import benign, normal
 
 shapes = st.tuples(st.integers(1, 9), st.integers(1, 12))
 matrices = hnp.arrays(np.float64, shapes, elements=st.floats(-1e3, 1e3, allow_subnormal=False))
 
 
-def normal(n, d, seed=0):
+def points(n, d, seed=0):
     return np.random.default_rng(seed).normal(size=(n, d))
 
 
@@ -31,13 +38,13 @@ def test_squared_distances_are_those_of_scipy(rows):
 
 
 def test_distances_of_close_rows_far_from_the_origin_keep_their_digits():
-    rows = normal(6, 50) + 1e6
+    rows = points(6, 50) + 1e6
     found = squared_distances(torch.from_numpy(rows)).numpy()
     assert_allclose(found, cdist(rows, rows, "sqeuclidean"), rtol=1e-9)
 
 
 def test_float32_rows_are_measured_to_their_digits_and_close_ones_in_float64():
-    rows = torch.from_numpy(normal(5, 20)).float()
+    rows = torch.from_numpy(points(5, 20)).float()
     for result in (squared_distances(rows), centred_gram(rows), cosine_similarities(rows, rows[0])):
         assert result.dtype == torch.float64
     expected = cdist(rows.numpy(), rows.numpy(), "sqeuclidean")
@@ -52,14 +59,14 @@ def test_float32_rows_are_measured_to_their_digits_and_close_ones_in_float64():
 
 def test_rows_of_one_magnitude_are_measured_as_well():
     # every product is of one size, so that roundings do not average out
-    signs = torch.sign(torch.from_numpy(normal(1, 60_000))).float()
+    signs = torch.sign(torch.from_numpy(points(1, 60_000))).float()
     rows = torch.tensor([0.0, 0.1, 0.13, 0.117, 0.3])[:, None] * signs
     expected = cdist(rows.numpy(), rows.numpy(), "sqeuclidean")
     assert_allclose(squared_distances(rows).numpy(), expected, rtol=1e-4)
 
 
 def test_cosines_are_those_of_scipy():
-    rows = normal(7, 30)
+    rows = points(7, 30)
     found = cosine_similarities(torch.from_numpy(rows), torch.from_numpy(rows[3]))
     assert_allclose(found.numpy(), 1 - cdist(rows, rows[3:4], "cosine")[:, 0], atol=1e-12)
     assert_allclose(found[3], 1.0)
@@ -73,14 +80,14 @@ def test_cosine_with_a_zero_vector_is_zero():
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-6, 1e6, 1e30])
 def test_cosine_does_not_depend_on_lengths(scale):
-    rows = torch.from_numpy(normal(4, 9))
+    rows = torch.from_numpy(points(4, 9))
     expected = cosine_similarities(rows, rows[0])
     assert_allclose(cosine_similarities(scale * rows, rows[0]), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("n", "d"), [(3, 2), (10, 5), (6, 200), (40, 7)])
 def test_principal_coordinates_are_those_of_scikit_learn(n, d):
-    rows = normal(n, d) * np.linspace(1, 3, d)
+    rows = points(n, d) * np.linspace(1, 3, d)
     coordinates, shares = principal_coordinates(torch.from_numpy(rows))
     pca = PCA(2, svd_solver="full").fit(rows)
     expected = pca.transform(rows)
@@ -90,14 +97,14 @@ def test_principal_coordinates_are_those_of_scikit_learn(n, d):
 
 
 def test_binary_rows_have_the_same_coordinates_in_either_precision():
-    rows = torch.from_numpy(normal(9, 500) > 0)
+    rows = torch.from_numpy(points(9, 500) > 0)
     single, double = (principal_coordinates(rows.to(t))[0] for t in (torch.float32, torch.float64))
     assert_allclose(single, double, atol=1e-12)
 
 
 def test_the_largest_coordinate_of_each_component_is_positive():
     for seed in range(5):
-        coordinates, _ = principal_coordinates(torch.from_numpy(normal(8, 30, seed)))
+        coordinates, _ = principal_coordinates(torch.from_numpy(points(8, 30, seed)))
         for column in coordinates.T:
             assert column[column.abs().argmax()] > 0
 
@@ -113,3 +120,20 @@ def test_components_that_do_not_exist_are_zero():
         assert coordinates.shape == (len(same), 2)
         assert coordinates.eq(0).all()
         assert shares.tolist() == [0.0, 0.0]
+
+
+def test_cosine_distances_of_equal_rows_are_equal_to_the_bit():
+    rows = normal(12, 500)
+    rows[3], rows[7] = rows[0], 5 * rows[0]
+    found = cosine_distances(rows)
+    assert found[0, 3] == found[0, 7] == 0
+    assert found[0].equal(found[3])
+    assert found.equal(found.T)
+    assert_close(found, torch.from_numpy(cdist(rows, rows, "cosine")), rtol=0, atol=1e-11)
+
+
+def test_one_huge_row_does_not_blur_the_distances_of_the_others():
+    rows, _ = benign(9, 100, seed=0)
+    rows[0] = 1e12
+    expected = torch.cdist(rows[1:].double(), rows[1:].double()).square()
+    assert_close(squared_distances(rows)[1:, 1:], expected, rtol=1e-6, atol=1e-9)

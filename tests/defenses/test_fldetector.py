@@ -1,4 +1,4 @@
-"""Rules that remember: histories of rounds, against byzfl and against plain numpy with dicts."""
+"""Tests of FLDetector against an implementation in numpy."""
 
 import math
 
@@ -9,195 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from skymask.artifacts.tensors import read_state, write_state
 from skymask.contracts import RequirementError
 from skymask.data.datasets import vision  # noqa: F401 - declares what byzfl's torchvision lacks here
-from skymask.defenses import centered_clipping, fldetector, foolsgold
+from skymask.defenses import fldetector
 from skymask.defenses.fldetector import hessian_product, last_of_lower_cluster
-
-byzfl = pytest.importorskip("byzfl")
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=seeded(seed), dtype=torch.float64)
-
-
-def assert_same_state(one, other):
-    assert set(one) == set(other)
-    for name, tensor in one.items():
-        assert tensor.dtype == other[name].dtype
-        assert tensor.shape == other[name].shape
-        assert tensor.numpy().tobytes() == other[name].numpy().tobytes(), name
-
-
-# --- centred clipping
-
-
-@pytest.mark.filterwarnings("ignore:divide by zero")  # byzfl, where an offset is zero
-@pytest.mark.parametrize(("n", "d"), [(1, 1), (2, 3), (7, 5), (10, 40)])
-@pytest.mark.parametrize("steps", [1, 3])
-@pytest.mark.parametrize("tau", [0.5, 2.0, 100.0])
-def test_centred_clipping_is_that_of_byzfl_over_rounds(n, d, steps, tau):
-    reference = byzfl.CenteredClipping(L=steps, tau=tau)
-    state = {}
-    for round_ in range(4):
-        updates = 3 * normal(n, d, seed=round_)
-        outcome = centered_clipping(updates, state, tau=tau, steps=steps)
-        assert_close(outcome.update, torch.from_numpy(reference(updates.numpy())))
-        assert outcome.accepted is None
-        assert outcome.weights is None
-        state = outcome.state
-
-
-def test_centred_clipping_by_hand():
-    # from 0: lengths 2 and 10 beside τ = 5, so (0, 2) and (3, 4) are averaged
-    first = centered_clipping(torch.tensor([[0.0, 2.0], [6.0, 8.0]]), {}, tau=5.0)
-    assert first.update.tolist() == [1.5, 3.0]
-    # from (1.5, 3): offsets (0, 1) and (0, −20), the second cut to (0, −5)
-    second = centered_clipping(torch.tensor([[1.5, 4.0], [1.5, -17.0]]), first.state, tau=5.0)
-    assert second.update.tolist() == [1.5, 1.0]
-
-
-def test_centred_clipping_limits_a_huge_update_and_keeps_its_center():
-    updates = torch.zeros(4, 3)
-    updates[1, 2] = 3e38
-    state = {"centre": torch.tensor([1.0, 0.0, 0.0])}
-    outcome = centered_clipping(updates, state, tau=1.0)
-    assert_close(outcome.update, torch.tensor([0.25, 0.0, 0.25]))
-    assert state["centre"].tolist() == [1.0, 0.0, 0.0]
-
-
-@pytest.mark.parametrize("wrong", [{"tau": 0.0}, {"steps": 0}])
-def test_centred_clipping_refuses_parameters_out_of_range(wrong):
-    with pytest.raises(RequirementError, match=next(iter(wrong))):
-        centered_clipping(torch.ones(2, 2), {}, **wrong)
-
-
-# --- FoolsGold
-
-
-def plain_foolsgold(history, confidence):
-    """The rule with loops and a dict of sums; ``history`` is a list of {client: update}."""
-    sums = {}
-    for row in history:
-        for client, update in row.items():
-            sums[client] = sums.get(client, 0) + update
-    clients = list(history[-1])
-    n = len(clients)
-    cosines = np.zeros((n, n))
-    for i, one in enumerate(clients):
-        for j, other in enumerate(clients):
-            if i != j:
-                a, b = sums[one], sums[other]
-                cosines[i, j] = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
-    alike = [max([cosines[i, j] for j in range(n) if j != i] + [0]) for i in range(n)]
-    alpha = np.zeros(n)
-    for i in range(n):
-        worst = 0.0
-        for j in range(n):
-            if i != j:
-                factor = alike[i] / alike[j] if alike[j] > alike[i] else 1
-                worst = max(worst, cosines[i, j] * factor)
-        alpha[i] = min(max(1 - worst, 0), 1)
-    alpha /= alpha.max()
-    with np.errstate(divide="ignore"):
-        alpha = np.clip(confidence * (np.log(alpha / (1 - alpha)) + 0.5), 0, 1)
-    return alpha, sum(a * history[-1][c] for a, c in zip(alpha, clients, strict=True)) / alpha.sum()
-
-
-@pytest.mark.parametrize("confidence", [1.0, 0.4])
-@pytest.mark.parametrize("seed", range(8))
-def test_foolsgold_is_the_rule_with_loops_over_rounds_with_absent_clients(seed, confidence):
-    numbers = [[4, 0, 7, 2, 9], [0, 2, 7, 9], [9, 7, 1, 2, 0, 4], [1, 7], [3, 4, 9]]
-    centre = normal(6, seed=seed)
-    history, state = [], {}
-    for round_, clients in enumerate(numbers):
-        updates = 0.7 * centre + normal(len(clients), 6, seed=10 * seed + round_)
-        history.append(dict(zip(clients, updates.numpy(), strict=True)))
-        outcome = foolsgold(updates, torch.tensor(clients), state, confidence=confidence)
-        alpha, update = plain_foolsgold(history, confidence)
-        assert_close(outcome.scores, torch.from_numpy(alpha), rtol=1e-8, atol=1e-9)
-        assert_close(outcome.update, torch.from_numpy(update), rtol=1e-7, atol=1e-9)
-        assert_close(outcome.weights @ updates, outcome.update)
-        assert outcome.accepted.tolist() == (alpha > 0).tolist()
-        state = outcome.state
-    assert state["clients"].tolist() == [0, 1, 2, 3, 4, 7, 9]
-
-
-def test_foolsgold_by_hand_over_three_rounds():
-    clients = torch.tensor([0, 1, 2, 3])
-    state = {}
-    # 0 and 1 are never alike in a round, but their sums are after the second
-    rounds = [
-        ([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], [1, 1, 1, 1]),
-        ([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], [0, 0, 1, 1]),
-        # h_3 becomes (0, 0, 2, √12), half alike to h_2; α = 0, 0, ½, ½ are rescaled to 0, 0, 1, 1
-        ([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 2, 3**0.5 * 2 - 2]], [0, 0, 1, 1]),
-    ]
-    for rows, alpha in rounds:
-        updates = torch.tensor(rows, dtype=torch.float64)
-        outcome = foolsgold(updates, clients, state)
-        assert_close(outcome.scores, torch.tensor(alpha, dtype=torch.float64))
-        expected = (torch.tensor(alpha, dtype=torch.float64) @ updates) / sum(alpha)
-        assert_close(outcome.update, expected)
-        state = outcome.state
-    assert_close(state["sums"][3], torch.tensor([0, 0, 2, 12**0.5], dtype=torch.float64))
-    assert_close(state["sums"][0], torch.tensor([2, 2, 0, 0], dtype=torch.float64))
-
-
-def test_foolsgold_between_no_and_full_weight_by_hand():
-    # cosines 0.6 between 0 and 1, 0 with 2: α = 0.4, 0.4, 1, and ln(0.4/0.6) + 0.5 = 0.0945
-    updates = torch.tensor([[1.0, 0.0, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]]).double()
-    outcome = foolsgold(updates, torch.arange(3), {})
-    small = math.log(2 / 3) + 0.5
-    assert_close(outcome.scores.tolist(), [small, small, 1.0], rtol=1e-6, atol=0)
-    # and κ = 0.5 leaves half of that, and still the whole of what is infinite
-    outcome = foolsgold(updates, torch.arange(3), {}, confidence=0.5)
-    assert_close(outcome.scores.tolist(), [small / 2, small / 2, 1.0], rtol=1e-6, atol=0)
-
-
-def test_foolsgold_pardons_by_hand():
-    # v = 0.3, 0.6, 0.6; client 0 is alike to 1 by 0.3, pardoned to 0.3 · 0.3 / 0.6, so α_0 = 0.85
-    cosines = torch.tensor([[1.0, 0.3, 0.0], [0.3, 1.0, 0.6], [0.0, 0.6, 1.0]]).double()
-    outcome = foolsgold(torch.linalg.cholesky(cosines), torch.arange(3), {})
-    ratio = 0.4 / 0.85
-    small = math.log(ratio / (1 - ratio)) + 0.5
-    assert_close(outcome.scores.tolist(), [1.0, small, small], rtol=1e-6, atol=0)
-
-
-def test_foolsgold_gives_copies_no_weight_and_a_lone_client_all():
-    updates = normal(7, 50)
-    updates[2] = updates[5] = updates[0]
-    outcome = foolsgold(updates, torch.arange(7), {})
-    assert outcome.accepted.tolist() == [False, True, False, True, True, False, True]
-    alone = foolsgold(updates[:1], torch.tensor([3]), {})
-    assert_close(alone.update, updates[0])
-    same = foolsgold(updates[:1].repeat(5, 1), torch.arange(5), {})
-    assert not same.accepted.any()
-    assert same.update.eq(0).all()
-
-
-def test_foolsgold_stands_sums_beyond_float32():
-    updates = normal(5, 20).float()
-    updates[1] = 3e38
-    state = {}
-    for _ in range(3):
-        outcome = foolsgold(updates, torch.arange(5), state)
-        state = outcome.state
-    assert state["sums"].isfinite().all()
-    assert outcome.scores.isfinite().all()
-
-
-def test_foolsgold_refuses_a_confidence_out_of_range():
-    with pytest.raises(RequirementError, match="confidence"):
-        foolsgold(torch.ones(2, 2), torch.arange(2), {}, confidence=0.0)
-
-
-# --- FLDetector
+from tests.support.histories import PRESENT, history
+from tests.support.updates import (
+    normal,
+    seeded,
+)
 
 
 def dense_hessian(moves, changes):
@@ -350,35 +170,6 @@ class PlainDetector:
         return scores, accepted, aggregate
 
 
-# who is there in each round: client 2 misses two, client 8 comes late, 5 goes for good
-PRESENT = [
-    [0, 1, 2, 3, 4, 5, 6],
-    [0, 1, 2, 3, 4, 5, 6],
-    [0, 1, 2, 3, 4, 5, 6],
-    [0, 1, 3, 4, 5, 6],
-    [8, 6, 4, 3, 2, 1, 0, 5],
-    [0, 1, 2, 3, 4, 6, 8],
-    [0, 1, 3, 4, 6, 8],
-    [1, 0, 2, 3, 4, 6, 8],
-    [0, 1, 2, 3, 4, 6, 8],
-]
-
-
-def history(seed, d=10, dtype=torch.float64):
-    """Updates of each round: gradients of a quadratic with noise; clients 1 and 4 are erratic."""
-    root = normal(d, d, seed=seed)
-    hessian = root @ root.T / d + torch.eye(d)
-
-    def updates(round_, model, clients):
-        noise = normal(9, d, seed=1000 * seed + round_)
-        scale = torch.full((9,), 0.02)
-        scale[[1, 4]] = 1.0
-        rows = -0.2 * hessian @ model + scale[:, None] * noise
-        return rows[clients].to(dtype)
-
-    return normal(d, seed=seed + 7).to(dtype), updates
-
-
 @pytest.mark.parametrize("window", [2, 5])
 @pytest.mark.parametrize("seed", range(4))
 def test_fldetector_is_the_rule_in_numpy_over_rounds_with_absent_clients(seed, window):
@@ -480,61 +271,6 @@ def test_a_new_client_scores_as_the_others_do_on_average():
         state, model = outcome.state, model + outcome.update
     assert_close(outcome.scores[6].item(), 1 / 7)
     assert_close(outcome.scores[:6].mean().item(), 1 / 7)
-
-
-@pytest.mark.parametrize("rule", ["fldetector", "foolsgold"])
-def test_the_order_of_the_clients_does_not_matter_in_any_round(rule):
-    model, updates = history(3)
-    state, shuffled = {}, {}
-    for round_, clients in enumerate(PRESENT):
-        numbers = torch.tensor(clients)
-        rows = updates(round_, model, clients)
-        order = torch.randperm(len(clients), generator=seeded(round_))
-        outcomes = []
-        for memory, chosen in ((state, slice(None)), (shuffled, order)):
-            sent = rows[chosen], numbers[chosen]
-            if rule == "foolsgold":
-                outcomes.append(foolsgold(*sent, memory))
-            else:
-                known = {"window": 3, "start": 5}
-                outcomes.append(fldetector(sent[0], model, sent[1], seeded(), memory, **known))
-        one, other = outcomes
-        assert_close(other.update, one.update)
-        assert_close(other.scores, one.scores[order])
-        assert other.accepted.equal(one.accepted[order])
-        state, shuffled = one.state, other.state
-        model = model + one.update
-
-
-@pytest.mark.parametrize("rule", ["fldetector", "foolsgold", "centered_clipping"])
-def test_a_state_that_was_saved_gives_the_same_bits(rule, tmp_path):
-    model, updates = history(2, dtype=torch.float32)
-    model = model.float()
-    state = {}
-    for round_, clients in enumerate(PRESENT):
-        rows, numbers = updates(round_, model.double(), clients), torch.tensor(clients)
-        path = tmp_path / f"{round_}.parquet"
-        write_state(path, "run", state)
-        outcomes = []
-        for memory in (state, read_state(path, "run")):
-            before = {name: tensor.clone() for name, tensor in memory.items()}
-            if rule == "centered_clipping":
-                outcomes.append(centered_clipping(rows, memory, tau=0.5))
-            elif rule == "foolsgold":
-                outcomes.append(foolsgold(rows, numbers, memory))
-            else:
-                known = {"window": 3, "start": 5}
-                outcomes.append(fldetector(rows, model, numbers, seeded(), memory, **known))
-            assert_same_state(memory, before)
-        one, other = outcomes
-        assert one.update.dtype == torch.float32
-        assert one.update.equal(other.update)
-        assert_same_state(one.state, other.state)
-        # nothing of the round is held on to: the server may change its model in place
-        kept = {name: tensor.clone() for name, tensor in one.state.items()}
-        state = kept
-        model += one.update
-        assert_same_state(one.state, kept)
 
 
 def test_fldetector_stands_identical_and_huge_updates():

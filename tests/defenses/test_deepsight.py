@@ -1,21 +1,16 @@
-"""Rules that cluster the clients, against scikit-learn, brute force and hand-made groups."""
+"""Tests of DeepSight against an implementation in numpy."""
 
-import math
 from importlib import import_module
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
-from sklearn.cluster import HDBSCAN
 from torch import nn
 from torch.testing import assert_close
 
 from skymask.contracts import RequirementError
-from skymask.defenses import deepsight, flame
+from skymask.defenses import deepsight
 from skymask.defenses.deepsight import (
     combined,
     division_differences,
@@ -24,172 +19,8 @@ from skymask.defenses.deepsight import (
 )
 from skymask.models.flat_parameters import ResidentModel
 from skymask.models.functional import FunctionalModel
-from skymask.numerics.distances import cosine_distances
-from skymask.numerics.hdbscan import density_clusters
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=seeded(seed), dtype=torch.float64)
-
-
-def partition(labels):
-    """The clusters as sets of rows, without the noise."""
-    labels = np.asarray(labels)
-    return {frozenset(np.flatnonzero(labels == k).tolist()) for k in set(labels.tolist()) - {-1}}
-
-
-def library(distances, smallest, single=False):
-    return HDBSCAN(
-        min_cluster_size=smallest,
-        min_samples=1,
-        metric="precomputed",
-        allow_single_cluster=single,
-        copy=True,
-    ).fit_predict(np.asarray(distances))
-
-
-@settings(max_examples=200)
-@given(
-    n=st.integers(2, 40),
-    groups=st.integers(1, 4),
-    seed=st.integers(0, 9999),
-    smallest=st.integers(2, 8),
-    single=st.booleans(),
-)
-def test_clusters_are_those_of_scikit_learn_where_there_are_no_ties(
-    n, groups, seed, smallest, single
-):
-    source = np.random.default_rng(seed)
-    points = source.normal(size=(n, 3)) + 6 * source.normal(size=(groups, 3))[np.arange(n) % groups]
-    distances = cdist(points, points)
-    found = density_clusters(torch.from_numpy(distances), smallest, allow_single=single)
-    assert partition(found) == partition(library(distances, smallest, single))
-
-
-def test_some_of_those_clusterings_have_nested_clusters_and_noise():
-    # two tight pairs of groups: the four are more stable than the two
-    centres = torch.tensor([0.0, 1.0, 20.0, 21.0])
-    offsets = torch.tensor([0.0, 0.03, 0.07])
-    line = torch.cat([(centres[:, None] + offsets).flatten(), torch.tensor([50.0])])
-    distances = (line[:, None] - line).abs()
-    expected = {frozenset({3 * k, 3 * k + 1, 3 * k + 2}) for k in range(4)}
-    assert partition(density_clusters(distances, 3)) == expected
-    assert partition(library(distances.double(), 3)) == expected
-    # and with groups of at least four, the two
-    expected = {frozenset(range(6)), frozenset(range(6, 12))}
-    assert partition(density_clusters(distances, 4)) == expected
-
-
-@given(seed=st.integers(0, 9999), n=st.integers(1, 16), single=st.booleans())
-def test_ties_are_not_broken_by_the_order_of_the_rows(seed, n, single):
-    source = torch.Generator().manual_seed(seed)
-    points = torch.randint(0, 4, (n, 2), generator=source).double()
-    distances = torch.cdist(points, points, p=1)
-    order = torch.randperm(n, generator=source)
-    plain = density_clusters(distances, 3, allow_single=single)
-    other = density_clusters(distances[order][:, order], 3, allow_single=single)
-    assert partition(other) == partition_of(partition(plain), order)
-
-
-def partition_of(clusters, order):
-    place = {int(row): k for k, row in enumerate(order)}
-    return {frozenset(place[row] for row in cluster) for cluster in clusters}
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 7])
-def test_rows_all_at_one_distance_are_noise_unless_one_cluster_is_allowed(n):
-    for distance in (0.0, 1.0):
-        distances = distance * (1 - torch.eye(n))
-        assert density_clusters(distances, 2).eq(-1).all()
-        assert density_clusters(distances, 2, allow_single=True).eq(0).all()
-
-
-def directions(degrees, lengths=1.0):
-    angles = torch.tensor(degrees, dtype=torch.float64) * math.pi / 180
-    rows = torch.stack([angles.cos(), angles.sin()])
-    return (rows * torch.tensor(lengths, dtype=torch.float64)).T
-
-
-@pytest.mark.parametrize(
-    ("degrees", "accepted"),
-    [
-        # three of five are the majority, and hang together within 1°
-        ([0, 1, 2, 90, 91], [1, 1, 1, 0, 0]),
-        ([90, 0, 91, 1, 2], [0, 1, 0, 1, 1]),
-        # four of six are needed, and only the gap of 88° makes a group of four
-        ([0, 1, 2, 90, 91, 92], [1, 1, 1, 1, 1, 1]),
-        ([0, 1, 2, 3, 90, 91], [1, 1, 1, 1, 0, 0]),
-        # the fourth joins at 5°, as do the fifth, by a tie
-        ([0, 2, 4, 9, 14, 50, 80], [1, 1, 1, 1, 1, 0, 0]),
-        ([0, 120], [1, 1]),
-        ([30], [1]),
-    ],
-)
-def test_flame_keeps_the_closest_group_of_more_than_half_by_hand(degrees, accepted):
-    outcome = flame(directions(degrees), seeded())
-    assert outcome.accepted.tolist() == [bool(flag) for flag in accepted]
-
-
-def brute_force_flame(updates):
-    """The least threshold at which more than half hang together; clip; average."""
-    n = len(updates)
-    distances = cdist(updates, updates, "cosine")
-    for threshold in np.sort(distances[np.triu_indices(n, 1)]):
-        _, labels = connected_components(distances <= threshold)
-        label = np.bincount(labels).argmax()
-        if (labels == label).sum() > n // 2:
-            break
-    lengths = np.linalg.norm(updates, axis=1)
-    kept = labels == label
-    limit = np.median(lengths)
-    clipped = [row * min(1, limit / length) for row, length in zip(updates, lengths, strict=True)]
-    return kept, np.mean(np.array(clipped)[kept], axis=0), limit
-
-
-@given(n=st.integers(2, 15), d=st.integers(2, 8), seed=st.integers(0, 9999))
-def test_flame_is_brute_force_and_noise(n, d, seed):
-    updates = normal(n, d, seed=seed)
-    outcome = flame(updates, seeded(seed))
-    kept, mean, length = brute_force_flame(updates.numpy())
-    assert outcome.accepted.tolist() == kept.tolist()
-    assert_close(outcome.weights @ updates, torch.from_numpy(mean), rtol=1e-9, atol=1e-12)
-    # λ = √(2 ln 125) / 3000
-    noise = 0.0010358371 * length * normal(d, seed=seed)
-    assert_close(outcome.update, torch.from_numpy(mean) + noise, rtol=1e-7, atol=1e-12)
-
-
-def test_flame_clips_to_the_median_of_all_and_not_of_the_kept():
-    updates = directions([0, 0, 0, 90, 90], [1.0, 2.0, 8.0, 3.0, 4.0])
-    outcome = flame(updates, seeded(), epsilon=1e12)
-    assert outcome.accepted.tolist() == [True, True, True, False, False]
-    assert_close(outcome.update[0].item(), (1 + 2 + 3) / 3)
-    assert_close(outcome.weights.tolist(), [1 / 3, 1 / 3, 1 / 8, 0.0, 0.0])
-
-
-def test_the_noise_of_flame_has_its_standard_deviation():
-    updates = torch.zeros(3, 20_000)
-    updates[:, 0] = 2.0
-    for epsilon, delta, deviation in [(3000.0, 0.01, 0.0020717), (10.0, 0.5, 0.270746)]:
-        noise = flame(updates, seeded(), epsilon=epsilon, delta=delta).update[1:]
-        assert_close(noise.std().item(), deviation, rtol=0.03, atol=0)
-        assert abs(noise.mean()) < 4 * deviation / math.sqrt(20_000)
-
-
-def test_flame_keeps_copies_together_whatever_rounding_says():
-    row = normal(300)
-    updates = row.repeat(9, 1) * torch.linspace(0.1, 7, 9, dtype=torch.float64)[:, None]
-    assert flame(updates, seeded()).accepted.all()
-    assert flame(torch.zeros(4, 3), seeded()).accepted.all()
-
-
-@pytest.mark.parametrize("wrong", [{"epsilon": 0.0}, {"delta": 0.0}, {"delta": 1.0}])
-def test_flame_refuses_parameters_out_of_range(wrong):
-    with pytest.raises(RequirementError, match=next(iter(wrong))):
-        flame(torch.ones(3, 2), seeded(), **wrong)
+from tests.support.clusters import library, partition
+from tests.support.updates import normal, seeded
 
 
 def network(inputs=5, hidden=6, classes=4, seed=3):
@@ -396,13 +227,3 @@ def test_deepsight_refuses_parameters_out_of_range(wrong):
     model, start, _ = network()
     with pytest.raises(RequirementError, match=next(iter(wrong))):
         deepsight(normal(3, 64), start, model, seeded(), **wrong)
-
-
-def test_cosine_distances_of_equal_rows_are_equal_to_the_bit():
-    rows = normal(12, 500)
-    rows[3], rows[7] = rows[0], 5 * rows[0]
-    found = cosine_distances(rows)
-    assert found[0, 3] == found[0, 7] == 0
-    assert found[0].equal(found[3])
-    assert found.equal(found.T)
-    assert_close(found, torch.from_numpy(cdist(rows, rows, "cosine")), rtol=0, atol=1e-11)
