@@ -8,7 +8,7 @@ import pytest
 from .workflow.harness import ROOT, Project
 
 CHECKOUT = ("--snakefile", str(ROOT / "Snakefile"))
-STUDY = {"rounds": 2, "rounds_per_job": 1, "defense": ["krum", "skymask"]}
+STUDY = {"defense": ["krum", "skymask"], "rounds": 4, "rounds_per_job": 4}
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +22,14 @@ def study(tmp_path_factory):
 def test_a_study_runs_in_an_empty_folder(study):
     project, printed = study
     assert "(2 of 2 runs)" in printed
-    assert re.search(r"^cost +[\d.e-]+ core hours for 2 runs of 4 rounds", printed, re.MULTILINE)
+    assert re.search(r"^cost +[\d.e-]+ core hours for 2 runs with 8 rounds", printed, re.MULTILINE)
     assert len(project.rows()) == 8
     tables = project.folder / "results" / "tables" / "tiny"
     with (tables / "accuracy.csv").open() as file:
-        rows = {row["defense"]: row for row in csv.DictReader(file)}
-    assert set(rows) == {"krum", "skymask"}
-    # ten classes; the model has learned more than to guess
-    assert all(0.3 < float(row["accuracy_mean"]) < 1 for row in rows.values())
+        accuracy = {row["defense"]: float(row["accuracy_mean"]) for row in csv.DictReader(file)}
+    assert set(accuracy) == {"krum", "skymask"}
+    # under the attack the model learns with skymask alone
+    assert accuracy["krum"] < 0.3 < accuracy["skymask"] < 1
     for suffix in ("csv", "md", "tex", "parquet"):
         names = {path.stem for path in tables.glob(f"*.{suffix}")}
         assert {"accuracy", "detection", "got_through", "runs"} <= names
@@ -46,7 +46,7 @@ def test_the_summary_and_the_status_are_printed(study):
     status = project.skymask("status", "study.yaml")
     assert (status.returncode, status.stderr) == (0, "")
     assert "2 runs: 2 done, 0 running" in status.stdout
-    assert "rounds: 4 of 4 done, 100%" in status.stdout
+    assert "rounds: 8 of 8 done, 100%" in status.stdout
 
 
 def test_the_report_is_one_page(study):
