@@ -1,14 +1,13 @@
 """Local training of clients: plain SGD on cross-entropy."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from skymask.federation.stacked_training import StackedModel, bytes_of_a_client, train_stacked
+from skymask.federation.stacked_training import autocast, bytes_of_a_client, train_stacked
 from skymask.models.flat_parameters import ModelPool, ResidentModel
 from skymask.models.functional import SoftmaxAxis, cross_entropy
 from skymask.models.samples import Samples, laid_out
@@ -106,19 +105,9 @@ def train_clients(
     statistics = model.statistics if statistics is None else statistics
     shape = tuple(clients[0].features.shape[1:]) if clients else ()
     if clients and _stacked(model.module, shape, start.device.type, settings):
-        stacked = train_stacked(
-            lambda: StackedModel(model.module, settings.softmax_axis, _autocast(start, settings)),
-            start,
-            statistics,
-            clients,
-            generators,
-            epochs=settings.local_epochs,
-            batch_size=settings.batch_size,
-            learning_rate=settings.local_lr,
-            gradient_clip=settings.gradient_clip,
-            client_bytes=bytes_of_a_client(model.module, shape, settings.batch_size),
+        return Trained(
+            *train_stacked(model.module, start, statistics, clients, settings, generators)
         )
-        return Trained(*stacked)
     updates = start.new_empty(len(clients), len(start))
     running = statistics.repeat(len(clients), 1)
     models = ModelPool(model.module)
@@ -144,7 +133,7 @@ def _descend(
             if len(batch) == 0:
                 continue
             model.gradient.zero_()
-            with _autocast(model.vector, settings):
+            with autocast(model.vector.device, settings):
                 logits = model.module(laid_out(samples.features[batch]))
                 loss = cross_entropy(logits, samples.labels[batch], settings.softmax_axis)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -160,10 +149,3 @@ def _stacked(
     if settings.batching != "auto":
         return settings.batching == "stacked"
     return device != "cpu" or bytes_of_a_client(module, shape, settings.batch_size) < SMALL
-
-
-def _autocast(start: Tensor, settings: LocalTraining) -> AbstractContextManager[None]:
-    if settings.precision == "float32":
-        return nullcontext()
-    # weights change in every step: a copy kept from the step before would be stale
-    return torch.autocast(start.device.type, torch.bfloat16, cache_enabled=False)

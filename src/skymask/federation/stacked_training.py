@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from functools import partial
 from math import prod
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,9 @@ from skymask.models.pooled_convolution import PooledConvolution
 from skymask.models.samples import Samples, laid_out
 from skymask.numerics.out_of_memory import with_halving
 from skymask.numerics.parallel import parallel_map
+
+if TYPE_CHECKING:
+    from skymask.federation.local_training import LocalTraining
 
 # bytes that the clients trained at once may take: part of a GPU's memory, and about a CPU's cache.
 # Fixed, since the last bits can depend on which clients are stacked together
@@ -132,17 +136,12 @@ class StackedModel:
 
 
 def train_stacked(
-    model: Callable[[], StackedModel],
+    module: nn.Module,
     start: Tensor,
     statistics: Tensor,
     clients: Sequence[Samples],
+    settings: "LocalTraining",
     generators: Callable[[int], torch.Generator],
-    *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    gradient_clip: float | None,
-    client_bytes: int,
 ) -> tuple[Tensor, Tensor]:
     """Train every client, in stacks of many at once.
 
@@ -151,56 +150,52 @@ def train_stacked(
     which the device's memory does not suffice is trained in halves.
 
     Args:
-        model: Function that makes a model for a stack.
+        module: The architecture; it is not changed.
         start: Parameters [d] to begin with.
         statistics: Running statistics [s] to begin with.
         clients: Samples of each client.
+        settings: Settings of the training.
         generators: Function from a client's index to the generator of its batch order.
-        epochs: Passes over a client's samples.
-        batch_size: Samples of a step.
-        learning_rate: Learning rate of a step.
-        gradient_clip: Bound on each coordinate of a gradient; ``None`` for no bound.
-        client_bytes: Memory of training one client, in bytes; MEMORY limits that of a stack.
 
     Returns:
         Updates [n, d] and running statistics [n, s], in the order of the clients.
     """
     updates = torch.zeros(len(clients), len(start), device=start.device, dtype=start.dtype)
     running = statistics.repeat(len(clients), 1)
-    size = max(1, MEMORY.get(start.device.type, MEMORY["cuda"]) // client_bytes)
+    shape = tuple(clients[0].features.shape[1:])
+    memory = MEMORY.get(start.device.type, MEMORY["cuda"])
+    size = max(1, memory // bytes_of_a_client(module, shape, settings.batch_size))
     # clients with equally many batches go together, so that few wait for one
     order = sorted(range(len(clients)), key=lambda i: -len(clients[i]))
     stacks = [order[first : first + size] for first in range(0, len(order), size)]
 
     def work(stack: list[int]) -> None:
-        nonempty = [clients[client] for client in stack if len(clients[client])]
-        if not nonempty:
-            return
-        batches = [
-            _batches(len(samples), epochs, batch_size, generators(client))
-            for client, samples in zip(stack, nonempty, strict=False)
-        ]
+        stack = [client for client in stack if len(clients[client])]
+        batches = [_batches(len(clients[client]), settings, generators(client)) for client in stack]
 
         def train(part: slice) -> None:
-            own = nonempty[part]
+            own = stack[part]
             rows, moving = start.repeat(len(own), 1), statistics.repeat(len(own), 1)
-            steps = (batches[part], batch_size, learning_rate, gradient_clip)
-            _descend(model(), rows, moving, own, *steps)
-            indices = torch.tensor(stack[part], device=start.device)
+            model = StackedModel(module, settings.softmax_axis, autocast(start.device, settings))
+            samples = [clients[client] for client in own]
+            _descend(model, rows, moving, samples, batches[part], settings)
+            indices = torch.tensor(own, device=start.device)
             updates[indices] = rows - start
             running[indices] = moving
 
-        with_halving(train, slice(0, len(nonempty)), "clients in training")
+        if stack:
+            with_halving(train, slice(0, len(stack)), "clients in training")
 
     parallel_map(work, stacks, start.device)
     return updates, running
 
 
-def _batches(count: int, epochs: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+def _batches(count: int, settings: "LocalTraining", generator: torch.Generator) -> list[Tensor]:
+    """Draw the indices of a client's samples in each batch of all passes."""
     return [
         batch
-        for _ in range(epochs)
-        for batch in torch.split(torch.randperm(count, generator=generator), batch_size)
+        for _ in range(settings.local_epochs)
+        for batch in torch.split(torch.randperm(count, generator=generator), settings.batch_size)
     ]
 
 
@@ -210,9 +205,7 @@ def _descend(
     statistics: Tensor,
     clients: list[Samples],
     batches: list[list[Tensor]],
-    batch_size: int,
-    learning_rate: float,
-    gradient_clip: float | None,
+    settings: "LocalTraining",
 ) -> None:
     """Move the clients' parameters ``rows`` [n, d] and ``statistics`` [n, s] by all batches.
 
@@ -221,7 +214,7 @@ def _descend(
     momentum = model.momentum.to(statistics)
     features = torch.cat([samples.features for samples in clients])
     labels = torch.cat([samples.labels for samples in clients])
-    indices, present = _schedule([len(samples) for samples in clients], batches, batch_size)
+    indices, present = _schedule([len(own) for own in clients], batches, settings.batch_size)
     indices, present = indices.to(labels.device), present.to(labels.device)
     for step in range(len(batches[0])):
         # clients that have finished do not move
@@ -234,9 +227,9 @@ def _descend(
         )
         if statistics.shape[1]:
             statistics[:moving] += momentum * (seen - statistics[:moving])
-        if gradient_clip is not None:
-            gradient = gradient.clamp_(-gradient_clip, gradient_clip)
-        rows[:moving].sub_(gradient, alpha=learning_rate)
+        if settings.gradient_clip is not None:
+            gradient = gradient.clamp_(-settings.gradient_clip, settings.gradient_clip)
+        rows[:moving].sub_(gradient, alpha=settings.local_lr)
 
 
 def _schedule(
@@ -254,6 +247,14 @@ def _schedule(
             present[step, client, : len(batch)] = True
         first += count
     return indices, present
+
+
+def autocast(device: torch.device, settings: "LocalTraining") -> AbstractContextManager[None]:
+    """Make the context of a forward pass in the precision of ``settings``."""
+    if settings.precision == "float32":
+        return nullcontext()
+    # weights change in every step: a copy kept from the step before would be stale
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
 
 
 def bytes_of_a_client(module: nn.Module, shape: tuple[int, ...], batch_size: int) -> int:

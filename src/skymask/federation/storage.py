@@ -101,13 +101,14 @@ def stage(snakemake: Any, name: str) -> Iterator[Stage]:
     files = snakemake.input
     federation = read_federation(files)
     parameters, statistics = read_model(federation, files.model)
+    state = _read_state(federation, files.state) if hasattr(files, "state") else {}
     job = Stage(
         name=name,
         round=int(snakemake.wildcards.round),
         federation=federation,
         parameters=parameters,
         statistics=statistics,
-        state=_read_state(federation, files.state) if hasattr(files, "state") else {},
+        state=state,
         input=files,
         output=snakemake.output,
     )
@@ -135,13 +136,7 @@ def read_federation(files: Any) -> Federation:
         features, labels, _ = read_samples(Path(files.test), run.dataset)
         test_data = Samples(features.to(run.device), labels.to(run.device))
         assignment = read_partition(Path(files.partition), run.partition_id)
-        return Federation(
-            experiment=run,
-            train=training_data,
-            test=test_data,
-            assignment=assignment,
-            classes=classes,
-        )
+        return Federation(run, training_data, test_data, assignment, classes)
 
 
 def _prepare_gpu(device: str) -> None:
