@@ -29,40 +29,47 @@ REGISTRIES = ("skymask.attacks", "skymask.defenses", "skymask.data.datasets")
 
 
 def study_schema() -> dict[str, Any]:
-    """Return the schema of each key of a study file."""
-    text = (ROOT / "config/study.schema.json").read_text(encoding="utf-8")
-    return dict(json.loads(text)["properties"])
+    """Return the JSON Schema of a study file."""
+    return dict(json.loads((ROOT / "config/study.schema.json").read_text(encoding="utf-8")))
 
 
 def study_keys() -> str:
     """Write an entry for each key of a study file."""
-    return "\n".join(_key(name, schema) for name, schema in study_schema().items())
+    schema = study_schema()
+    return "\n".join(
+        _key(name, key, name in schema["required"]) for name, key in schema["properties"].items()
+    )
 
 
-def _key(name: str, schema: dict[str, Any]) -> str:
-    default = json.dumps(schema["default"]) if "default" in schema else "none: required"
-    axis = any(option.get("uniqueItems") for option in schema.get("anyOf", []))
-    several = " A list of values is an axis of the grid." if axis else ""
+def _key(name: str, schema: dict[str, Any], required: bool) -> str:
+    value, axis = schema, ""
+    if schema.get("anyOf", [{}])[-1].get("type") == "array":
+        value = {"anyOf": schema["anyOf"][:-1]}
+        axis = " A list of values is an axis of the grid."
+    default = "required" if required else f"``{json.dumps(schema['default'])}``"
     return (
-        f".. confval:: {name}\n   :type: {_values(schema)}\n   :default: {default}\n\n"
-        f"   {schema['description']}{several}\n"
+        f".. confval:: {name}\n   :type: {_values(value)}\n   :default: {default}\n\n"
+        f"   {schema['description']}{axis}\n"
     )
 
 
 def _values(schema: dict[str, Any]) -> str:
-    """The values a key takes, in words."""
-    if "anyOf" in schema:
-        options = [option for option in schema["anyOf"] if not option.get("uniqueItems")]
-        return " or ".join(dict.fromkeys(map(_values, options)))
-    if "enum" in schema:
-        return ", ".join(map(str, schema["enum"]))
-    if "const" in schema:
-        return str(schema["const"])
+    """The values that a schema allows, in words."""
     if "$ref" in schema:
-        return f"{schema['$ref'].rsplit('/')[-1]} (a name, or a mapping with parameters)"
+        return "name or ``{name: NAME, parameter: value}``"
+    if "const" in schema:
+        return f"``{schema['const']}``"
+    if "enum" in schema:
+        return ", ".join(f"``{value}``" for value in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(map(_values, schema["anyOf"]))
+    if "type" in schema.get("items", {}):
+        item = _values(schema["items"])
+        return f"list of {'lists' if item == 'list' else item}"
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    bounds = [f"{sign} {schema[bound]}" for bound, sign in signs.items() if bound in schema]
-    return schema["type"] + "".join(f", {bound}" for bound in bounds)
+    bounds = [f"{sign} {schema[bound]:,}" for bound, sign in signs.items() if bound in schema]
+    words = {"array": "list", "object": "mapping", "null": "``null``"}
+    return " ".join([words.get(schema["type"], schema["type"]), ", ".join(bounds)]).strip()
 
 
 def methods(kind: str) -> str:
