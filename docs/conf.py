@@ -38,5 +38,5 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
 
-# other packages, whose inventories would need a network, and type variables
-nitpick_ignore_regex = [("py:.*", r"(?!skymask).*"), ("py:class", r".*\.[A-Z]")]
+# other packages, whose inventories would need a network; type variables and private names
+nitpick_ignore_regex = [("py:.*", r"(?!skymask).*"), ("py:.*", r".*\.([A-Z]|_\w+)")]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 import skymask
 from skymask.artifacts.samples import write_samples
@@ -23,6 +24,8 @@ from skymask.defenses import DEFENSES, PRE_AGGREGATORS
 from skymask.models.architectures import MODELS
 from skymask.models.flat_parameters import Layout
 from skymask.study.experiment import Experiment
+from skymask.study.grid import StudyError
+from skymask.study.load import from_config
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -90,6 +93,15 @@ def test_every_study_key_is_on_the_study_page(reference):
     assert keys == set(reference.study_schema()["properties"])
     assert {*Experiment.__dataclass_fields__} - {"malicious"} <= keys
     assert ".. generated-study-keys::" in page("reference/study-keys.rst")
+
+
+def test_the_guide_shows_the_message_for_a_study_with_mistakes():
+    guide = page("guide/study-file.md")
+    study = re.search(r"```yaml\n(.*?)```", guide, re.DOTALL)[1]
+    wrong = study.replace("rounds: 50", "rounds: ten").replace("[fedavg, krum,", "[fedavg, crum,")
+    with pytest.raises(StudyError) as caught:
+        from_config(yaml.safe_load(wrong), "my_study.yaml")
+    assert f"```text\n{caught.value}\n```" in guide
 
 
 def test_every_column_of_every_artifact_is_on_the_artifacts_page(reference):
