@@ -10,17 +10,17 @@ from skymask.study.registry import registry
 
 
 def backdoored(cell: Cell) -> bool:
-    """Whether the attack of a cell has a trigger, so that its success is measured."""
+    """Tell whether the attack of a cell has a trigger, so that its success is measured."""
     return cell.experiment.attack.name in registry("skymask.attacks", "TRIGGERS")
 
 
 def masked(cell: Cell) -> bool:
-    """Whether a cell learns masks."""
+    """Tell whether a cell learns masks."""
     return cell.experiment.defense.name == "skymask"
 
 
 def tables(study: Study) -> list[str]:
-    """The names of the tables of a study: those that its defined cells fill."""
+    """Return the names of the study's tables: those with rows for its defined cells."""
     names = ["accuracy", "detection", "got_through", "runs"]
     cells = [cell for cell in study.cells if cell.undefined is None]
     names += ["attack_success"] if any(map(backdoored, cells)) else []
@@ -30,24 +30,25 @@ def tables(study: Study) -> list[str]:
 
 
 def _testable(cells: list[Cell]) -> bool:
-    """Whether SkyMask and another defense, the oracle aside, have two pairs of seeds in common."""
+    """Whether SkyMask and another defense except oracle share two pairs of seeds or more."""
     ours: dict[tuple[str, str], dict[str, set[tuple[int, int]]]] = {}
     others: dict[tuple[str, str], dict[str, set[tuple[int, int]]]] = {}
     for cell in cells:
         run = cell.experiment
         if run.defense.name != "oracle":
-            party = (ours if masked(cell) else others).setdefault((cell.setting, cell.attack), {})
-            party.setdefault(cell.defense, set()).add((run.data_seed, run.training_seed))
+            side = ours if masked(cell) else others
+            defenses = side.setdefault((cell.setting, cell.attack), {})
+            defenses.setdefault(cell.defense, set()).add((run.data_seed, run.training_seed))
     return any(
-        len(mine & theirs) > 1
+        len(seeds & theirs) > 1
         for place, variants in ours.items()
-        for mine in variants.values()
+        for seeds in variants.values()
         for theirs in others.get(place, {}).values()
     )
 
 
 def figures(study: Study) -> list[str]:
-    """The names of the figures of a study: those that its defined cells fill."""
+    """Return the names of the study's figures: those with data for its defined cells."""
     cells = [cell for cell in study.cells if cell.undefined is None]
     names = ["accuracy_curves"]
     grid = min(len({cell.defense for cell in cells}), len({cell.attack for cell in cells}))
@@ -60,9 +61,9 @@ def figures(study: Study) -> list[str]:
 
 
 def digest(study: Study) -> str:
-    """Sixteen hexadecimal digits over what a study's tables and figures show."""
+    """Hash all that the study's tables and figures depend on to 16 hexadecimal digits."""
     cells = [(asdict(cell), cell.experiment.run) for cell in study.cells]
-    beside = published.digest() if published.known(study) else None
-    values = [cells, study.final_evaluations, study.scatter_round, dict(study.reduced), beside]
-    shown = json.dumps(values, sort_keys=True, default=str)
-    return hashlib.sha256(shown.encode()).hexdigest()[:16]
+    paper = published.digest() if published.known(study) else None
+    values = [cells, study.final_evaluations, study.scatter_round, dict(study.reduced), paper]
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
