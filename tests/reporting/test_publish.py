@@ -1,4 +1,4 @@
-"""The page of a study that is kept beside the code."""
+"""The published page of a study."""
 
 from datetime import date
 
@@ -59,11 +59,11 @@ def test_a_page_shows_the_tables_and_figures_and_what_was_run(results):
     assert "got_through as md" not in lines
 
 
-def test_a_full_study_has_no_switch_in_its_command(results):
+def test_the_command_of_a_full_study_has_no_scale(results):
     assert "scale=small" not in written(results, "full").read_text()
 
 
-def test_the_folder_holds_what_people_read_and_nothing_of_before(results):
+def test_the_folder_contains_markdown_csv_and_png_of_this_study_only(results):
     old = results.parent / "docs" / "tiny_small" / "old.png"
     written(results)
     old.write_bytes(b"")
@@ -74,7 +74,7 @@ def test_the_folder_holds_what_people_read_and_nothing_of_before(results):
     assert (page.parent / "accuracy.csv").read_text() == "accuracy as csv\n"
 
 
-def test_nothing_but_a_page_of_before_is_replaced(results):
+def test_only_an_earlier_page_is_replaced(results):
     notes = results.parent / "docs" / "tiny_small" / "notes.txt"
     notes.parent.mkdir(parents=True)
     notes.write_text("mine")
@@ -101,7 +101,7 @@ def test_a_study_that_has_not_run_leaves_the_old_page(results):
 
 @pytest.mark.parametrize("suffix", ["md", "csv", "tex", "parquet"])
 @pytest.mark.parametrize("name", ["accuracy", "got_through", "runs"])
-def test_a_table_that_is_not_as_it_was_written_is_not_published(results, name, suffix):
+def test_a_changed_table_is_not_published(results, name, suffix):
     written(results)
     page = results.parent / "docs" / "tiny_small" / "README.md"
     before = page.read_bytes()

@@ -1,4 +1,4 @@
-"""Which published figures stand beside which cells, and what a comparison says."""
+"""Published values, and their comparison with cells of a study."""
 
 import csv
 import json
@@ -86,7 +86,7 @@ def table_of(grid, rows):
 # --- the file -----------------------------------------------------------------------------------
 
 
-def test_the_file_holds_the_figures_that_are_known_and_no_others():
+def test_the_file_contains_exactly_the_known_values():
     accuracy = {
         ("cifar10", "min_max"): (58, 68, 77),
         ("cifar10", "fang_trim"): (10, 68, 76),
@@ -128,7 +128,7 @@ def test_the_file_holds_the_figures_that_are_known_and_no_others():
     assert found == wanted
 
 
-def test_every_figure_says_where_it_is_from_and_how_it_is_known():
+def test_every_value_has_a_source_and_a_certainty():
     file = published.load()
     assert "2312.12484" in file.source
     assert "full text not available" in file.source
@@ -171,7 +171,7 @@ def test_the_names_in_the_file_are_those_of_studies():
         ("figures:\n  - ", "figures: [\n  - ", "the file does not have the form"),
     ],
 )
-def test_a_file_that_is_not_whole_is_an_error_that_says_where(tmp_path, old, new, message):
+def test_an_incomplete_file_is_an_error_that_names_the_entry(tmp_path, old, new, message):
     text = published.FILE.read_text(encoding="utf-8")
     assert old in text
     path = tmp_path / "published.yaml"
@@ -188,7 +188,7 @@ def test_a_missing_file_is_an_error_that_names_it(tmp_path):
 # --- what is compared ---------------------------------------------------------------------------
 
 
-def test_cells_of_the_papers_setting_are_compared_and_what_is_not_known_is_unknown():
+def test_cells_in_the_papers_setting_are_compared_with_known_and_unknown_values():
     label = "skymask(mask_lr=100000000.0)"
     assert claims(read()) == {
         ("", "fedavg", "min_max", "accuracy"): (58, 58),
@@ -211,19 +211,19 @@ def test_cells_of_the_papers_setting_are_compared_and_what_is_not_known_is_unkno
         {"defense": ["median", ["nnm", "skymask"], "oracle"]},
     ],
 )
-def test_what_the_paper_does_not_study_is_not_compared(changes):
+def test_cells_that_the_paper_does_not_study_are_not_compared(changes):
     grid = read(**changes)
     assert claims(grid) == {}
     assert "published" not in outputs.tables(grid)
 
 
-def test_shares_that_the_paper_studies_without_known_figures_are_unknown():
+def test_shares_that_the_paper_studies_without_known_values_are_unknown():
     grid = read(malicious_share=0.4)
     assert set(claims(grid).values()) == {None}
     assert "published" not in outputs.tables(grid)
 
 
-def test_a_study_has_the_table_if_a_figure_of_a_defined_cell_is_known():
+def test_a_study_has_the_table_if_a_value_of_a_defined_cell_is_known():
     assert "published" in outputs.tables(read())
     # the paper's figure for krum is not known
     assert "published" not in outputs.tables(read(defense="krum"))
@@ -239,7 +239,7 @@ def test_a_cell_that_cannot_be_run_is_not_known():
     assert not published.known(replace(grid, cells=cells))
 
 
-def test_of_settings_that_vary_only_the_papers_is_compared():
+def test_only_the_papers_value_of_a_varied_setting_is_compared():
     grid = read(root_bias=[None, 0.5], defense="skymask")
     assert known(grid) == {
         ("root_bias=None", "skymask", "min_max", "accuracy"): (77, 77),
@@ -249,14 +249,14 @@ def test_of_settings_that_vary_only_the_papers_is_compared():
     assert ("root_bias=0.5", "skymask", "min_max", "accuracy") in claims(grid)
 
 
-def test_if_no_setting_is_the_papers_all_are_compared():
+def test_all_settings_are_compared_if_none_is_the_papers():
     grid = read(clients=[20, 40], samples_per_client=50, defense="fedavg")
     assert known(grid) == {
         (f"clients={clients}", "fedavg", "min_max", "accuracy"): (58, 58) for clients in (20, 40)
     }
 
 
-def test_figures_of_many_clients_hold_for_so_many_only():
+def test_values_for_many_clients_are_valid_only_for_these_numbers():
     grid = read(
         dataset="fashion_mnist",
         model="cnn",
@@ -274,12 +274,12 @@ def test_figures_of_many_clients_hold_for_so_many_only():
     }
 
 
-def test_figures_of_many_clients_say_nothing_of_fewer():
+def test_values_for_many_clients_are_not_compared_with_fewer():
     grid = read(dataset="fashion_mnist", model="cnn", clients=20, attack="scaling")
     assert set(claims(grid).values()) == {None}
 
 
-def test_of_malicious_shares_only_the_papers_has_known_figures():
+def test_only_the_papers_malicious_share_has_known_values():
     grid = read(malicious_share=[0.2, 0.4], defense="fedavg")
     assert claims(grid) == {
         ("malicious_share=0.2", "fedavg", "min_max", "accuracy"): (58, 58),
@@ -287,7 +287,7 @@ def test_of_malicious_shares_only_the_papers_has_known_figures():
     }
 
 
-def test_settings_stack_as_in_the_other_tables():
+def test_settings_are_stacked_as_in_the_other_tables():
     grid = read(attack=["min_max", "fang_krum"], defense="fedavg", local_lr=[0.5, 0.1])
     assert list(claims(grid).items()) == [
         (("local_lr=0.5", "fedavg", "min_max", "accuracy"), (58, 58)),
@@ -305,7 +305,7 @@ def test_a_loss_to_fedavg_needs_fedavg():
     }
 
 
-def test_without_an_attack_a_defense_must_be_told_the_papers_share():
+def test_without_attack_a_defense_must_assume_the_papers_share():
     told = {"attack": "none", "defense": ["fedavg", "krum"]}
     assert ("", "krum", "none", "below_fedavg") in known(read(**told))
     assert known(read(**told, assumed_malicious=30)) == {}
@@ -314,7 +314,7 @@ def test_without_an_attack_a_defense_must_be_told_the_papers_share():
 # --- the numbers --------------------------------------------------------------------------------
 
 
-def test_the_difference_is_ours_less_the_published_figure_in_points():
+def test_the_difference_is_ours_minus_the_published_value_in_points():
     grid = read(defense=["fedavg", "fltrust", "krum"])
     accuracies = {
         ("fedavg", "min_max"): (0.5, 0.54, 0.58),
@@ -411,7 +411,7 @@ def test_only_seeds_that_both_have_count_for_a_loss_to_fedavg():
     assert (row["seeds"], row["ours_mean"]) == (2, pytest.approx(15))
 
 
-def test_a_cell_that_is_not_defined_says_why():
+def test_an_undefined_cell_has_a_reason():
     grid = read(defense=["fedavg", "trimmed_mean"], assumed_malicious=60)
     rows = table_of(grid, run_rows({("fedavg", "min_max"): (0.5, 0.5, 0.5)}))
     row = rows["trimmed_mean", "min_max", "accuracy"]
@@ -458,7 +458,7 @@ def test_the_table_is_read_with_ranges_marks_and_unknowns():
     assert found["min_max", "trimmed_mean", "accuracy"] == [0, "undefined", "unknown", "–"]
 
 
-def test_the_caption_says_that_no_setting_differs():
+def test_the_caption_states_that_no_setting_differs():
     caption = captions.captions(read())["published"]
     assert "No known setting of the paper differs." in caption
     assert "quoted with two decimals: accuracy; quoted: fpr, fnr" in caption
@@ -467,7 +467,7 @@ def test_the_caption_says_that_no_setting_differs():
     assert "below fedavg" not in caption
 
 
-def test_the_caption_of_a_scaled_down_study_says_what_differs():
+def test_the_caption_of_a_scaled_down_study_lists_what_differs():
     small = {"clients": 20, "samples_per_client": 50, "rounds": 20, "final_evaluations": 1}
     caption = captions.captions(read(small=small, scale="small"))["published"]
     assert (
@@ -491,7 +491,7 @@ def test_the_caption_names_settings_of_the_defense_that_differ_and_those_that_ar
     assert "mask_clamp" in hundred
 
 
-def test_a_cell_is_what_the_caption_compares_and_others_are_not():
+def test_the_caption_covers_only_compared_cells():
     # fashion_mnist under none alone: skymask's steps differ, krum's unknown figure does not count
     grid = read(
         dataset="fashion_mnist",

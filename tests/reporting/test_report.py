@@ -201,7 +201,7 @@ def test_figures_have_their_captions_and_files(made):
 @pytest.mark.parametrize(
     ("page", "base"), [("tables/s/overview.html", "tables/s"), ("report/s/overview.html", ".")]
 )
-def test_links_to_runs_lead_there_from_where_the_page_is_shown(made, page, base):
+def test_links_to_runs_are_relative_to_where_the_page_is_shown(made, page, base):
     read_study, results = made()
     links = [link for link in Parsed((results / page).read_text("utf-8")).links if "#" not in link]
     found = {(results / base / link).resolve() for link in links}
@@ -210,7 +210,7 @@ def test_links_to_runs_lead_there_from_where_the_page_is_shown(made, page, base)
     assert len(files) == 3 * len(read_study.runs)
 
 
-def test_timings_that_are_missing_are_named(made):
+def test_missing_timings_are_named(made):
     read_study, results = made()
     run = next(iter(read_study.runs))
     (results / "runs" / run / "timings.parquet").unlink()
@@ -218,7 +218,7 @@ def test_timings_that_are_missing_are_named(made):
         provenance.facts(read_study, "f", results, Path())
 
 
-def test_time_on_a_gpu_counts_apart(made):
+def test_time_on_a_gpu_is_counted_separately(made):
     read_study, results = made()
     run = next(iter(read_study.runs))
     rows = [{"round": 1, "stage": "train", "seconds": 7200.0, "device": "cuda:0"}]

@@ -189,7 +189,7 @@ def test_a_study_has_the_table_if_two_seeds_can_be_paired(changes, tested):
     assert ("significance" in outputs.tables(read(**changes))) == tested
 
 
-def test_the_table_is_read_in_points_with_what_is_undefined():
+def test_the_readable_table_is_in_points_with_undefined_tests():
     table = pd.DataFrame(
         [
             {
@@ -249,9 +249,9 @@ def test_the_table_is_read_in_points_with_what_is_undefined():
     assert second[5:] == ["−10.0", "undefined", "< 0.001", "undefined", 1]
 
 
-def test_the_caption_names_the_test_and_what_it_cannot_say():
+def test_the_caption_names_the_test_and_its_limits():
     caption = captions.captions(read())["significance"]
-    for said in (
+    for shown in (
         "two-sided paired t-test",
         "p (Holm) is corrected for all rows",
         "assumes differences that are independent and normally distributed over seeds",
@@ -259,4 +259,4 @@ def test_the_caption_names_the_test_and_what_it_cannot_say():
         "few seeds have little power",
         "undefined with one seed, and where all differences are equal",
     ):
-        assert said in caption
+        assert shown in caption

@@ -13,7 +13,7 @@ import pytest
 
 from skymask.artifacts.parquet import ArtifactError, read_table, write_table
 from skymask.artifacts.records import write_rows
-from skymask.reporting import captions, console, outputs, table_files, table_layout, tables
+from skymask.reporting import captions, outputs, table_files, table_layout, tables
 from skymask.study import grid as study_grid
 
 BASE = {
@@ -38,9 +38,9 @@ BASE = {
 }
 # accuracy per round and data seed; the last two rounds belong to a longer study
 ACCURACY = {1: [0.0, 0.25, 0.375, 0.625, 1.0, 1.0], 2: [0.0, 0.5, 0.75, 0.75, 1.0, 1.0]}
-# whom SkyMask rejects per round and data seed: clients 0, 1, 2 are benign, 3 is malicious
+# the clients that SkyMask rejects per round and data seed; 0, 1, 2 are benign, 3 is malicious
 REJECTED = {1: [{3}, {3}, {0, 3}, set(), {0, 1, 2}, {0, 1, 2}], 2: [{3}] * 4 + [set()] * 2}
-# what got through per round and data seed; SkyMask lets nobody through in round 3 of seed 1
+# influence of attackers per round and data seed; in round 3 of seed 1 SkyMask accepts no client
 WEIGHT = {1: [0.25, 0.5, None, 0.0, 1.0, 1.0], 2: [0.5] * 4 + [1.0] * 2}
 DISTANCE = {1: [0.5, 1.0, 1.0, 1.5, 9.0, 9.0], 2: [2.0] * 4 + [9.0] * 2}
 SUCCESS = {1: [0.0, 0.5, 0.75, 0.25, 1.0, 1.0], 2: [0.0, 0.5, 1.0, 1.0, 0.0, 0.0]}
@@ -57,7 +57,7 @@ def one_seed(**changes):
 
 
 def aggregate_row(run, round_):
-    """What got through in a round, the verdicts as ``REJECTED`` has them."""
+    """The aggregate of a round, with the verdicts of ``REJECTED``."""
     masked = run.defense.name == "skymask"
     attackers = set(range(run.clients - run.malicious, run.clients))
     benign = set(range(run.clients)) - attackers
@@ -168,20 +168,20 @@ def test_a_runs_accuracy_is_the_mean_of_its_last_evaluations(grid, tmp_path):
 
 
 @pytest.mark.parametrize(("final", "accuracy"), [(1, 0.625), (2, 0.5), (4, 0.3125)])
-def test_as_many_evaluations_are_averaged_as_the_study_says(tmp_path, final, accuracy):
+def test_final_evaluations_sets_how_many_evaluations_are_averaged(tmp_path, final, accuracy):
     found = one_seed(final_evaluations=final, attack="none", defense="fedavg", exclude=[])
     (row,) = tables.runs_table(found, written(found, tmp_path)).to_dict("records")
     assert (row["accuracy"], row["evaluations"]) == (accuracy, final)
 
 
-def test_evaluations_are_counted_not_rounds(tmp_path):
+def test_final_evaluations_counts_evaluations_not_rounds(tmp_path):
     found = one_seed(evaluate_every=2, attack="none", defense="fedavg", exclude=[])
     (row,) = tables.runs_table(found, written(found, tmp_path)).to_dict("records")
     # rounds 2 and 4
     assert (row["accuracy"], row["round"], row["evaluations"]) == (0.4375, 4, 2)
 
 
-def test_the_last_evaluated_round_may_lie_before_the_last_round(tmp_path):
+def test_the_last_evaluated_round_may_be_before_the_last_round(tmp_path):
     found = one_seed(
         evaluate_every=3, final_evaluations=1, attack="none", defense="fedavg", exclude=[]
     )
@@ -219,18 +219,18 @@ def test_detection_rates_are_shares_of_rounds_and_clients(grid, tmp_path):
     assert text_of("detection", cell) == "4.2 / 12.5"
 
 
-def test_a_rule_without_verdicts_has_no_rates(grid, tmp_path):
+def test_a_defense_without_verdicts_has_no_detection_rates(grid, tmp_path):
     runs = tables.runs_table(grid, tmp_path)
     rates = runs[runs["defense"] == "fedavg"][["fpr", "fnr"]]
     assert rates.isna().all(axis=None)
     assert text_of("detection", cells_of(grid, tmp_path)["fedavg", "min_max"]) == "– / –"
 
 
-def test_a_rule_that_only_rejects_what_is_not_finite_has_no_rates(tmp_path):
+def test_rejecting_only_non_finite_updates_gives_no_detection_rates(tmp_path):
     found = one_seed(attack="min_max", defense="fedavg", exclude=[])
     written(found, tmp_path)
     (name,) = found.runs
-    # a round in which nobody was finite: the rule was not asked, and everybody was rejected
+    # a round without any finite update: the rule was not called, and all clients were rejected
     rows = read_table(tmp_path / name / "aggregates.parquet", "aggregates", name).to_pylist()
     rows[0].update(fpr=1.0, fnr=0.0)
     write_rows(tmp_path / name / "aggregates.parquet", "aggregates", name, rows)
@@ -248,7 +248,7 @@ def test_without_attackers_there_is_no_false_negative_rate(tmp_path):
     assert text_of("detection", cell) == "25.0 / –"
 
 
-def test_what_got_through_is_a_mean_over_all_rounds(grid, tmp_path):
+def test_the_influence_of_attackers_is_a_mean_over_all_rounds(grid, tmp_path):
     runs = tables.runs_table(grid, tmp_path).to_dict("records")
     found = {
         r["data_seed"]: (r["attacker_weight"], r["benign_distance"])
@@ -265,7 +265,7 @@ def test_what_got_through_is_a_mean_over_all_rounds(grid, tmp_path):
     assert text_of("got_through", cells_of(grid, tmp_path)["fedavg", "min_max"]) == "25.0 / 1.50"
 
 
-def test_a_rule_that_is_not_linear_has_a_distance_and_no_weight(tmp_path):
+def test_a_defense_that_is_not_linear_has_a_distance_and_no_weight(tmp_path):
     found = one_seed(attack="min_max", defense="median", exclude=[])
     written(found, tmp_path)
     (name,) = found.runs
@@ -289,7 +289,7 @@ def test_a_backdoors_success_is_the_mean_of_the_last_evaluations(tmp_path):
     assert text_of("attack_success", cells["fedavg", "none"]) == "– / 0.625"
 
 
-def test_what_masks_do_to_layers_is_a_mean_over_rounds_and_seeds(grid, tmp_path):
+def test_the_layers_table_is_a_mean_over_rounds_and_seeds(grid, tmp_path):
     table = tables.layers_table(grid, tmp_path)
     assert list(table.columns) == [
         "setting",
@@ -330,7 +330,7 @@ def test_layers_of_several_cells_are_in_the_order_of_the_study(tmp_path):
     assert table[table["attack"] == "min_max"]["off_malicious"].notna().all()
 
 
-def test_masks_that_were_never_learned_leave_an_empty_table(tmp_path):
+def test_without_learned_masks_the_layers_table_is_empty(tmp_path):
     # in every round no update was finite
     found = one_seed(attack="none", defense="skymask", exclude=[])
     written(found, tmp_path)
@@ -460,7 +460,7 @@ def test_markdown_is_a_table_of_attacks_by_defenses(folder):
     assert "over all 4 rounds and 2 seeds" in caption
 
 
-def test_markdown_shows_what_got_through_and_the_layers(folder):
+def test_markdown_shows_influence_and_layers(folder):
     caption, header, rows = markdown_table(folder / "got_through.md")
     assert header == ["attack", "fedavg", "trimmed_mean", "skymask"]
     assert rows == [
@@ -477,7 +477,7 @@ def test_markdown_shows_what_got_through_and_the_layers(folder):
     assert rows[0][-5:] == ["0.2525", "0.3525", "0.4525", "0.1263", "0.1763"]
 
 
-def test_only_attacks_with_a_trigger_are_in_the_table_of_success(tmp_path):
+def test_only_attacks_with_a_trigger_are_in_the_attack_success_table(tmp_path):
     found = read(attack=["none", "scaling", "min_max", "dba"], exclude=[])
     table_files.write(found, written(found, tmp_path), tmp_path / "tables")
     caption, header, rows = markdown_table(tmp_path / "tables" / "attack_success.md")
@@ -494,7 +494,7 @@ def test_only_attacks_with_a_trigger_are_in_the_table_of_success(tmp_path):
     )
 
 
-def test_a_study_without_masks_or_backdoors_has_no_table_of_them(tmp_path):
+def test_a_study_without_masks_and_backdoors_lacks_their_tables(tmp_path):
     found = read(defense=["fedavg", "trimmed_mean"], exclude=[])
     table_files.write(found, written(found, tmp_path), tmp_path / "tables")
     names = {path.stem for path in (tmp_path / "tables").iterdir()}
@@ -512,7 +512,7 @@ def test_markdown_names_every_run(folder, grid):
 @pytest.mark.parametrize(
     ("axis", "values"), [("root_size", [10, 20]), pytest.param("local_lr", [0.1, 0.2])]
 )
-def test_settings_stack(tmp_path, axis, values):
+def test_settings_are_stacked(tmp_path, axis, values):
     found = one_seed(**{axis: values})
     table_files.write(found, written(found, tmp_path), tmp_path / "tables")
     _, header, rows = markdown_table(tmp_path / "tables" / "accuracy.md")
@@ -522,7 +522,7 @@ def test_settings_stack(tmp_path, axis, values):
     ]
 
 
-def test_a_cell_with_fewer_seeds_says_so(tmp_path):
+def test_a_cell_with_fewer_seeds_has_its_own_count(tmp_path):
     found = read(exclude=[{"attack": "none", "data_seed": 2}])
     table_files.write(found, written(found, tmp_path), tmp_path / "tables")
     _, _, rows = markdown_table(tmp_path / "tables" / "accuracy.md")
@@ -566,7 +566,7 @@ def shown_and_best(cells, table, aside=()):
 FOUR = [("min_max", name) for name in ("fedavg", "krum", "skymask", "oracle")]
 
 
-def test_the_highest_accuracy_of_a_row_is_best_and_the_oracle_stands_aside():
+def test_the_highest_accuracy_of_a_row_is_best_without_oracle():
     cells = cells_by_hand(
         *FOUR,
         *(("none", name) for _, name in FOUR),
@@ -580,7 +580,7 @@ def test_the_highest_accuracy_of_a_row_is_best_and_the_oracle_stands_aside():
     assert shown_and_best(cells, "accuracy")[1] == [["oracle"], ["fedavg", "oracle"]]
 
 
-def test_what_is_equal_as_it_is_shown_is_equally_good():
+def test_cells_with_equal_texts_are_equally_good():
     # 0.7504 and 0.7496 are both shown as 0.750; 0.7494 is not
     cells = cells_by_hand(
         *FOUR, accuracy_mean=[0.7504, 0.7496, 0.7494, 0.1], accuracy_std=[math.nan] * 4
@@ -596,8 +596,8 @@ def test_a_cell_without_a_run_is_never_best():
     shown, best = shown_and_best(cells, "accuracy")
     assert shown == [["min_max", "undefined", "0.200 ± 0.000", "0.100 ± 0.000"]]
     assert best == [["krum"]]
-    nobody = cells.assign(undefined="too few clients")
-    assert shown_and_best(nobody, "accuracy") == ([["min_max", *["undefined"] * 3]], [[]])
+    undefined = cells.assign(undefined="too few clients")
+    assert shown_and_best(undefined, "accuracy") == ([["min_max", *["undefined"] * 3]], [[]])
 
 
 def test_the_best_detection_has_the_lowest_sum_of_both_rates():
@@ -667,7 +667,7 @@ def test_the_oracle_of_a_study_is_never_bold(tmp_path):
 # --- captions -----------------------------------------------------------------------------------
 
 
-def test_a_caption_leaves_to_the_table_what_varies():
+def test_a_caption_omits_settings_that_vary():
     caption = captions.captions(
         read(clients=[4, 8], malicious_share=[0.25, 0.5], samples_per_client=...)
     )["detection"]
@@ -677,7 +677,7 @@ def test_a_caption_leaves_to_the_table_what_varies():
     assert "4 clients, partition iid" in shares["accuracy"]
 
 
-def test_a_caption_says_who_attacks_and_how_the_data_is_split():
+def test_a_caption_states_malicious_share_and_partition():
     caption = captions.captions(
         read(
             clients=30,
@@ -694,7 +694,7 @@ def test_a_caption_says_who_attacks_and_how_the_data_is_split():
     )
 
 
-def test_a_caption_at_small_scale_says_what_was_scaled_down():
+def test_a_caption_at_small_scale_lists_what_was_scaled_down():
     small = {
         "rounds": 2,
         "samples_per_client": 5,
@@ -850,21 +850,3 @@ def test_tables_are_the_same_bytes_every_time(grid, folder, tmp_path):
     table_files.write(grid, tmp_path, tmp_path / "again")
     for path in folder.iterdir():
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
-
-
-# --- what the terminal shows --------------------------------------------------------------------
-
-
-def test_the_summary_shows_the_tables_and_where_they_lie(folder, tmp_path):
-    text = console.summary("tiny_study", tmp_path)
-    for name in ("accuracy", "detection"):
-        assert (folder / f"{name}.md").read_text(encoding="utf-8") in text
-    assert f"{folder}/{{accuracy,detection,got_through,mask_layers,runs,significance}}" in text
-    assert f"intervals: {folder}/significance.md" in text
-    assert "published" not in text
-    assert f"{tmp_path}/figures/tiny_study/" in text
-
-
-def test_the_summary_of_a_study_that_was_not_run_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"never_run/accuracy\.md"):
-        console.summary("never_run", tmp_path)

@@ -57,7 +57,7 @@ def test_a_name_with_brackets_and_blanks_does_not_confuse_it(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, "", "1 (python) S 1 2"])
-def test_where_the_system_does_not_say_the_start_is_zero(tmp_path, content):
+def test_without_information_from_the_system_the_age_is_zero(tmp_path, content):
     if content is not None:
         (tmp_path / "stat").write_text(content)
     assert process_age(tmp_path / "stat") == 0.0
@@ -105,7 +105,7 @@ def study(folder, runs):
     return folder / "s.yaml"
 
 
-def test_a_study_shows_what_its_time_went_to(tmp_path, capsys):
+def test_the_wall_time_of_a_study_is_shown_by_stage(tmp_path, capsys):
     one = [("start", 2.0), ("read", 0.5), ("train", 10.0), ("train", 20.0), ("write", 0.5)]
     two = [("aggregate", 15.0), ("start", 1.0), ("other", 1.0)]
     file = study(tmp_path, {"a": one, "b": two})
@@ -119,7 +119,7 @@ def test_a_study_shows_what_its_time_went_to(tmp_path, capsys):
     assert timings.by_stage("s", tmp_path).loc["train"].tolist() == [2, 30.0]
 
 
-def test_jobs_of_one_stage_say_that_the_rest_is_not_kept(tmp_path):
+def test_for_jobs_of_one_stage_the_time_outside_is_not_recorded(tmp_path):
     study(tmp_path, {"a": [("train", 1.0), ("aggregate", 3.0)]})
     text = timings.text("s", tmp_path)
     assert "| aggregate |       3.0 |       75.0 |" in text

@@ -153,9 +153,9 @@ def test_every_number_of_a_cell_is_computed_again(results, name, column, value, 
     found = follow(results, f"{name}.{suffix}", columns=[column])
     assert found.problems == []
     line = next(line for line in found.text.splitlines() if "computed again" in line)
-    said = line.replace(",", "").split()
-    assert float(said[1]) == pytest.approx(value, abs=1e-12)
-    assert float(said[5]) == pytest.approx(value, abs=1e-12)
+    shown = line.replace(",", "").split()
+    assert float(shown[1]) == pytest.approx(value, abs=1e-12)
+    assert float(shown[5]) == pytest.approx(value, abs=1e-12)
     assert line.endswith("they agree")
 
 
@@ -189,7 +189,7 @@ def test_labels_with_commas_and_brackets_are_found_in_either_order(results, cell
     assert follow(results, cell=cell).problems == []
 
 
-def test_labels_are_cut_at_commas_outside_brackets():
+def test_labels_are_split_at_commas_outside_brackets():
     assert labels_of("a(b=1, c=2)[d=3, e=4] , f + g(h=5)") == [
         "a(b=1, c=2)[d=3, e=4]",
         "f + g(h=5)",
@@ -197,7 +197,7 @@ def test_labels_are_cut_at_commas_outside_brackets():
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "shown"),
     [
         ({"cell": "min_mx,krum"}, "'min_mx' is not in it, near: min_max"),
         ({"cell": "min_max(perturbation=std),krum"}, f"near: {LABEL}"),
@@ -212,10 +212,10 @@ def test_labels_are_cut_at_commas_outside_brackets():
         ({"name": "accuracy.md"}, "name the .csv or .parquet file"),
     ],
 )
-def test_what_the_table_does_not_have_is_said_with_what_it_has(results, change, said):
+def test_an_unknown_cell_setting_or_column_is_an_error_with_hints(results, change, shown):
     with pytest.raises(ValueError) as caught:
         follow(results, **change)
-    assert said in str(caught.value)
+    assert shown in str(caught.value)
 
 
 def changed(path, column, value, line=1):
@@ -245,7 +245,7 @@ def test_a_number_that_was_changed_in_the_table_is_found(results, column, value)
     assert "they DIFFER" in found.text
 
 
-def test_a_number_of_seeds_that_is_not_that_of_the_runs_is_found(results):
+def test_a_wrong_number_of_seeds_is_found(results):
     changed(table(results), "seeds", "3", line_of_the_cell(table(results)))
     assert follow(results).problems == ["the table has 3 seeds, runs.parquet has 2 runs"]
 
@@ -290,13 +290,23 @@ def test_a_file_that_is_missing_is_named(results, kind, capsys):
     path.unlink()
     arguments = ["trace", str(table(results)), "--cell", "min_max,krum", "--setting", CELL[2]]
     assert cli.main(arguments) == 1
-    said = capsys.readouterr().out
-    assert "PROBLEM: " in said
-    assert f"{path} is missing" in said
+    shown = capsys.readouterr().out
+    assert "PROBLEM: " in shown
+    assert f"{path} is missing" in shown
     if kind in ("metrics", "aggregates", "experiment"):
-        assert "cannot be computed again" in said
+        assert "cannot be computed again" in shown
     else:
-        assert "they agree" in said
+        assert "they agree" in shown
+
+
+def test_a_run_that_has_lost_rounds_is_named(results):
+    experiment, folder = first_run(results)
+    path = folder / "aggregates.parquet"
+    rows = read_rows(path, "aggregates", experiment.run).to_pylist()
+    write_rows(path, "aggregates", experiment.run, rows[:4])
+    found = follow(results)
+    assert f"{path} ends before round 5" in "\n".join(found.problems)
+    assert "cannot be computed again" in found.text
 
 
 def test_a_file_of_another_run_is_found(results):
@@ -316,15 +326,15 @@ def test_a_foreign_partition_is_found(results):
     assert f"{path} says skymask.spec = other" in "\n".join(follow(results).problems)
 
 
-def test_the_command_ends_well_where_all_agrees(results, capsys):
+def test_the_command_succeeds_if_all_numbers_agree(results, capsys):
     arguments = ["trace", str(table(results)), "--cell", "min_max,krum", "--setting", CELL[2]]
     assert cli.main([*arguments, "--column", "accuracy_mean"]) == 0
-    said = capsys.readouterr().out
-    assert said.endswith("0.5625 in the table, 0.5625 computed again: they agree\n")
-    assert "accuracy_std" not in said
+    shown = capsys.readouterr().out
+    assert shown.endswith("0.5625 in the table, 0.5625 computed again: they agree\n")
+    assert "accuracy_std" not in shown
 
 
-def test_a_table_that_is_not_there_is_named(results, capsys):
+def test_a_missing_table_is_named(results, capsys):
     arguments = ["--cell", "min_max,krum"]
     for name in ("rates.csv", "rates.parquet"):
         assert cli.main(["trace", str(table(results, name)), *arguments]) == 1
@@ -334,5 +344,5 @@ def test_a_table_that_is_not_there_is_named(results, capsys):
     assert "runs.parquet is missing" in capsys.readouterr().err
 
 
-def test_the_runs_table_has_the_columns_that_are_followed():
+def test_the_runs_table_has_the_columns_that_are_traced():
     assert {"run", "rounds", "round", "evaluations", *tables.METRICS} <= set(SCHEMAS["runs"].names)
