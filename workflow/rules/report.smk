@@ -8,7 +8,7 @@ PAGE_FILES = [
 ]
 STUDY_FILES = workflow.overwrite_configfiles or workflow.configfiles
 PAGES = {"table": outputs.tables(STUDY), "figure": outputs.figures(STUDY)}
-OVERVIEW = f"results/tables/{STUDY.name}/overview.html"
+OVERVIEW = paths.table(STUDY.name, "overview", "html")
 
 
 rule overview:
@@ -21,7 +21,7 @@ rule overview:
         # results that the report lists
         [
             report(
-                f"results/report/{STUDY.name}/{kind}s/{name}.html",
+                paths.report(STUDY.name) / f"{kind}s" / f"{name}.html",
                 category=f"{kind}s".capitalize(),
                 caption=f"../report/{name}.rst",
                 labels={kind: name.replace("_", " ")},
@@ -31,11 +31,11 @@ rule overview:
         ],
         page=OVERVIEW,
         # the first page of the report
-        part=f"results/report/{STUDY.name}/overview.html",
+        part=paths.report(STUDY.name) / "overview.html",
     log:
-        f"results/logs/overview/{STUDY.name}.log",
+        paths.log("overview", STUDY.name),
     benchmark:
-        f"results/benchmarks/overview/{STUDY.name}.tsv"
+        paths.benchmark("overview", STUDY.name)
     localrule: True
     conda:
         "../../environment.yml"

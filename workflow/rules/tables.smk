@@ -3,13 +3,13 @@ rule study_tables:
     input:
         metrics=collected("metrics"),
         aggregates=collected("aggregates"),
-        layers=[f"results/runs/{run}/layers.parquet" for run in MASKED],
+        layers=[paths.run(run) / "layers.parquet" for run in MASKED],
     output:
         TABLES,
     log:
-        f"results/logs/study_tables/{STUDY.name}.log",
+        paths.log("study_tables", STUDY.name),
     benchmark:
-        f"results/benchmarks/study_tables/{STUDY.name}.tsv"
+        paths.benchmark("study_tables", STUDY.name)
     localrule: True
     conda:
         "../../environment.yml"

@@ -1,4 +1,5 @@
 # Output in the terminal while jobs run, and at the end.
+import functools
 import time
 
 from skymask.jobs import monitor  # noqa: E402
@@ -10,12 +11,8 @@ STARTED = time.monotonic()
 def show():
     """Take the terminal over from Snakemake."""
     found = monitor.jobs_of(workflow.dag)
+    run_line = functools.partial(console.run_line, STUDY)
     SHOWN.append(monitor.Terminal(found, len(RUNS), run_line).start())
-
-
-def run_line(run):
-    """The line for a finished run."""
-    return console.run_line(STUDY, run)
 
 
 def close():
