@@ -1,8 +1,8 @@
-"""What a method may demand of its arguments, said once, beside the method.
+"""Requirements that methods declare on their arguments.
 
-``requires`` is checked when the function is called, and read from the source by
-:mod:`skymask.study.registry` before any job starts; so a study is refused with the same sentence
-that a caller of the library gets.  This module imports nothing heavy.
+``requires`` is checked when a method is called, and read from its source by
+:mod:`skymask.study.registry` before any job starts, so a study file and a call from Python are
+refused with the same sentence. This module imports nothing heavy.
 """
 
 import inspect
@@ -22,10 +22,15 @@ class RequirementError(ValueError):
 def requires(
     condition: Callable[..., bool], sentence: str
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Make a function raise RequirementError(``sentence``) where ``condition`` does not hold.
+    """Make a function raise a RequirementError where a condition is false.
 
-    ``condition`` is a lambda over the function's own arguments and two derived ones: ``n``, the
-    number of updates, and ``f``, the number of (assumed) malicious clients among them.
+    Args:
+        condition: A lambda over the function's own arguments and two derived ones: ``n``, the
+            number of updates, and ``f``, the number of (assumed) malicious clients among them.
+        sentence: What the condition demands, for the message.
+
+    Returns:
+        The decorator.
 
     >>> @requires(lambda n, f: n > 2 * f, "the rule needs n > 2 f")
     ... def rule(updates, assumed_malicious):
@@ -57,11 +62,17 @@ def requires(
 
 
 def judges(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a rule refuse what is no set of updates: a matrix [n, d] of finite floating numbers.
+    """Make a rule refuse updates that are not a matrix [n, d] of finite floating numbers.
 
-    What else it is given must fit them: ``global_parameters`` and ``server_update`` are [d],
-    ``clients``, ``samples`` and ``malicious`` [n].  Raises RequirementError, which names the rows
-    that are not finite: the caller rejects these first, as the workflow does.
+    Other arguments must fit them: ``global_parameters`` and ``server_update`` are [d], ``clients``,
+    ``samples`` and ``malicious`` [n]. The RequirementError names the rows that are not finite; the
+    caller rejects these clients first, as the workflow does.
+
+    Args:
+        function: The rule.
+
+    Returns:
+        The rule with these checks.
     """
     signature = inspect.signature(function)
 
@@ -77,7 +88,7 @@ def judges(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _fault(arguments: Mapping[str, Any]) -> str | None:
-    """What is wrong with the updates of a call, or with what must fit them."""
+    """Return what is wrong with the updates of a call, or with what must fit them."""
     updates = arguments["updates"]
     shape = tuple(getattr(updates, "shape", ()))
     if len(shape) != 2 or 0 in shape:
@@ -88,10 +99,10 @@ def _fault(arguments: Mapping[str, Any]) -> str | None:
     lengths = dict.fromkeys(("global_parameters", "server_update"), shape[1])
     lengths |= dict.fromkeys(("clients", "samples", "malicious"), shape[0])
     for name, length in lengths.items():
-        found = getattr(arguments.get(name), "shape", None)
-        if found is not None and tuple(found) != (length,):
-            return f"{name} must be [{length}] beside updates {list(shape)}, not {list(found)}"
-    # the sum is a fraction of a pass by elements; it is not finite where one of them is not
+        actual = getattr(arguments.get(name), "shape", None)
+        if actual is not None and tuple(actual) != (length,):
+            return f"{name} must be [{length}] with updates {list(shape)}, not {list(actual)}"
+    # a sum is faster than a test of each element; it is not finite where one of them is not
     if not bool(updates.sum().isfinite()):
         rows = (~updates.isfinite().all(dim=1)).nonzero().flatten().tolist()
         if rows:
@@ -100,9 +111,16 @@ def _fault(arguments: Mapping[str, Any]) -> str | None:
 
 
 def own(function: Callable[..., Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a method's parameters that ``function`` takes.
+    """Select the parameters of a method that ``function`` takes.
 
     An attack on data and on updates is two functions with one set of parameters.
+
+    Args:
+        function: One of the functions of a method.
+        parameters: All parameters of the method.
+
+    Returns:
+        Those of ``parameters`` that ``function`` takes.
 
     >>> own(lambda x, *, y=1: x, {"y": 2, "z": 3})
     {'y': 2}
@@ -116,9 +134,16 @@ def call(
     offers: Mapping[str, Callable[[], Any]],
     parameters: Mapping[str, Any],
 ) -> R:
-    """Call ``function`` with its parameters and with those offers that its signature names.
+    """Call a function with its parameters and the offers that its signature names.
 
-    An offer is a thunk, so what nobody asks for is never computed.
+    Args:
+        function: The function.
+        offers: Functions without arguments that compute what the signature may name; the others are
+            not called.
+        parameters: Keyword arguments.
+
+    Returns:
+        The result of ``function``.
 
     >>> call(lambda x, y, *, z: x + y + z, {"x": lambda: 1, "y": lambda: 2, "q": exit}, {"z": 3})
     6
@@ -128,7 +153,14 @@ def call(
 
 
 def describes(**facts: Any) -> Callable[[F], F]:
-    """Attach plain facts (classes, shapes, sizes) to a registry entry: its attribute ``facts``."""
+    """Attach facts (classes, shapes, sizes) to a registry entry, as its attribute ``facts``.
+
+    Args:
+        **facts: Plain values.
+
+    Returns:
+        The decorator.
+    """
 
     def decorate(function: F) -> F:
         function.facts = facts  # type: ignore[attr-defined]
@@ -138,9 +170,13 @@ def describes(**facts: Any) -> Callable[[F], F]:
 
 
 def leaves(condition: Callable[..., int]) -> Callable[[F], F]:
-    """Say how many rows a pre-aggregator leaves of n, where it is not n: its attribute ``leaves``.
+    """Declare how many rows a pre-aggregator leaves of n, as its attribute ``leaves``.
 
-    ``condition`` is a lambda over ``n`` and the function's own parameters.
+    Args:
+        condition: A lambda over ``n`` and the function's own parameters.
+
+    Returns:
+        The decorator.
 
     >>> leaves(lambda n, size: -(-n // size))(lambda updates, *, size: updates).leaves(5, 2)
     3
@@ -154,14 +190,21 @@ def leaves(condition: Callable[..., int]) -> Callable[[F], F]:
 
 
 def violation(sentence: str, given: dict[str, Any]) -> str:
-    """The sentence, with the values that break it."""
+    """Return the sentence with the values that break it."""
     return f"{sentence} ({', '.join(f'{name} = {value}' for name, value in given.items())})"
 
 
 def derived(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Add ``n``, ``f`` and the ``shape`` of a sample to a call's arguments, where they are told."""
+    """Add ``n``, ``f`` and the ``shape`` of a sample to a call's arguments, where they are known.
+
+    Args:
+        arguments: The arguments of a call by name, changed in place.
+
+    Returns:
+        ``arguments``.
+    """
     if "updates" in arguments:
-        # what is no matrix has no rows; ``judges`` says so
+        # what is not a matrix has no rows; ``judges`` reports it
         sized = getattr(arguments["updates"], "ndim", 1) > 0
         arguments["n"] = len(arguments["updates"]) if sized else 0
     if "features" in arguments:

@@ -1,8 +1,8 @@
-"""Where every random number comes from.
+"""Derivation of random number generators.
 
-A generator is derived from a root seed, the purpose it serves and the indices of the place that
-asks (round, client).  No global state and no order of calls enters, so a result is the same
-however the work is cut into jobs.
+A generator is derived from a root seed, its purpose and the indices of its use (round, client). It
+depends on no global state and no order of calls, so results do not depend on how the work is split
+into jobs.
 """
 
 import hashlib
@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
 
 def derive(seed: int, purpose: str, *indices: int) -> int:
-    """Return a 63-bit seed: the head of SHA-256 over ``seed / purpose / indices``.
+    """Derive a 63-bit seed: the head of SHA-256 over ``seed / purpose / indices``.
+
+    Args:
+        seed: Root seed.
+        purpose: Name of the purpose.
+        *indices: Indices of the use, such as round and client.
+
+    Returns:
+        The seed.
 
     >>> derive(1, "batches", 3, 7) == derive(1, "batches", 3, 7)
     True
@@ -27,12 +35,30 @@ def derive(seed: int, purpose: str, *indices: int) -> int:
 
 
 def generator(seed: int, purpose: str, *indices: int) -> "torch.Generator":
-    """Return a torch generator on the CPU, so that a GPU run draws the same numbers."""
-    import torch  # a second, which the job that splits the data need not wait
+    """Derive a torch generator, on the CPU so that a GPU run draws the same numbers.
+
+    Args:
+        seed: Root seed.
+        purpose: Name of the purpose.
+        *indices: Indices of the use.
+
+    Returns:
+        The generator.
+    """
+    import torch  # takes a second, which the job that splits the data does not need
 
     return torch.Generator().manual_seed(derive(seed, purpose, *indices))
 
 
 def numpy_generator(seed: int, purpose: str, *indices: int) -> np.random.Generator:
-    """Return a numpy generator for the same derivation."""
+    """Derive a numpy generator in the same way.
+
+    Args:
+        seed: Root seed.
+        purpose: Name of the purpose.
+        *indices: Indices of the use.
+
+    Returns:
+        The generator.
+    """
     return np.random.default_rng(derive(seed, purpose, *indices))

@@ -10,7 +10,7 @@ from skymask.study.experiment import Method
 from tests.support.federations import carried, federation
 
 
-def test_the_attackers_of_a_run_carry_all_parts_and_the_test_the_whole():
+def test_the_attackers_of_a_run_have_all_parts_of_the_trigger():
     attack = Method("dba", {"parts": 3, "patch": 3, "target": 4, "share": 1.0})
     parties = federation(attack=attack, malicious=3)
     lit = torch.zeros(1, 8, 8, dtype=torch.bool)
@@ -28,16 +28,16 @@ def test_the_attackers_of_a_run_carry_all_parts_and_the_test_the_whole():
     assert lit.equal(corner)
 
 
-def test_what_the_attackers_hold_is_their_honest_data_in_the_clients_order():
+def test_own_data_are_the_attackers_honest_samples_in_the_clients_order():
     parties = federation(attack=Method("scaling"), malicious=3)
-    held = own_data(parties)
+    samples_of_attackers = own_data(parties)
     mine = [c for c, m in zip(parties.clients, parties.malicious.tolist(), strict=True) if m]
-    assert held.features.equal(torch.cat([samples.features for samples in mine]))
-    assert held.labels.equal(torch.cat([samples.labels for samples in mine]))
+    assert samples_of_attackers.features.equal(torch.cat([samples.features for samples in mine]))
+    assert samples_of_attackers.labels.equal(torch.cat([samples.labels for samples in mine]))
 
 
 @pytest.mark.parametrize("name", ["scaling", "dba"])
-def test_a_backdoor_gets_into_the_plain_mean_and_not_past_the_oracle(name):
+def test_a_backdoor_enters_the_plain_mean_but_not_the_oracle(name):
     parameters = {"patch": 3, "target": 6, "share": 0.5}
     changes = {"attack": Method(name, parameters), "malicious": 2, "evaluate_every": 1}
     rates = {}
@@ -55,7 +55,7 @@ def test_without_a_backdoor_there_is_no_success_rate():
     assert [row["attack_success_rate"] for row in span.metrics] == [None]
 
 
-def test_the_success_is_measured_with_the_runs_own_trigger_and_target():
+def test_the_success_rate_uses_the_runs_trigger_and_target():
     def rate(**parameters):
         attack = Method("scaling", {"patch": 2, "target": 6, "share": 0.5, **parameters})
         parties = federation(attack=attack, malicious=2)

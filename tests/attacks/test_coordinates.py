@@ -56,7 +56,7 @@ def test_the_largest_are_those_of_the_benign_mean():
     assert updates.equal(before)
 
 
-def test_random_ones_are_drawn_by_the_generator_whatever_the_updates():
+def test_random_coordinates_depend_on_the_generator_only():
     one, other = torch.zeros(3, 12), torch.randn(3, 12, generator=seeded(1))
     assert chosen(one, share=0.5).equal(chosen(other, share=0.5))
     draws = torch.stack([chosen(one, seed, share=0.5) for seed in range(200)])
@@ -91,17 +91,17 @@ def test_layers_are_all_their_coordinates(layers, expected):
         ({"layers": ["a.bias"], "pick": "largest"}, "pick chooses among a share"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(wanted, sentence):
+def test_contradictory_choices_of_coordinates_are_refused(wanted, sentence):
     with pytest.raises(RequirementError, match=sentence):
         chosen(torch.zeros(3, 12), **wanted)
 
 
-def test_a_layer_that_the_model_does_not_have_is_named_with_those_it_has():
+def test_an_unknown_layer_is_refused_with_the_models_layers():
     with pytest.raises(ValueError, match=r"no layer 'c'; its layers are a\.weight, a\.bias, b\.w"):
         chosen(torch.zeros(3, 12), layers=["a.bias", "c"])
 
 
-def test_the_choice_lies_where_the_updates_lie(device):
+def test_the_chosen_coordinates_are_on_the_device_of_the_updates(device):
     for wanted in ({"share": 0.5}, {"share": 0.5, "pick": "largest"}, {"layers": ["a.bias"]}):
         updates, flags = torch.randn(3, 12, generator=seeded()).to(device), FLAGS.to(device)
         found = chosen(updates, malicious=flags, **wanted)
@@ -178,7 +178,7 @@ def test_the_drawn_coordinates_are_those_of_the_run_in_every_round():
     assert not changed(other, 1).equal(first)
 
 
-def test_a_run_remembers_nothing_of_its_coordinates():
+def test_a_run_keeps_no_state_for_its_coordinates():
     parties = in_a_run("sign_flip", share=0.1)
     whole, _ = carried(parties, range(1, 4))
     half, _ = carried(in_a_run("sign_flip", share=0.1), range(1, 2))

@@ -58,7 +58,7 @@ def test_fang_trim_widens_the_interval_with_b():
     assert_fills(fang([[-1.0, -2.0, -3.0]], malicious, b=4.0), -1.0, -0.25)
 
 
-def test_fang_trim_draws_anew_for_each_attacker_and_coordinate():
+def test_fang_trim_draws_separately_for_each_attacker_and_coordinate():
     draws = fang([[1.0, 2.0, 3.0]], torch.tensor([True, True, False, False, False]))
     assert len(draws.unique()) == draws.numel()
     other = fang([[1.0, 2.0, 3.0]], torch.tensor([True, True, False, False, False]), seed=1)
@@ -73,7 +73,7 @@ def test_fang_trim_with_partial_knowledge_draws_three_to_four_deviations_off(sig
     assert_fills(draws, 3 - 4 * 7**0.5, 3 - 3 * 7**0.5)
 
 
-def test_fang_trim_needs_somebody_to_learn_from():
+def test_fang_trim_needs_known_updates():
     source, updates = torch.Generator(), torch.ones(3, 2)
     with pytest.raises(RequirementError, match=r"needs a benign client.*n = 3, f = 3"):
         fang_trim(updates, torch.ones(3, dtype=torch.bool), generator=source)

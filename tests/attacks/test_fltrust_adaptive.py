@@ -81,14 +81,14 @@ def test_fltrust_adaptive_moves_fltrust_farther_against_s_than_its_start(seed):
 
 
 @pytest.mark.parametrize(("spread", "d"), [(0.3, 5000), (2.0, 5000), (2.0, 20)])
-def test_fltrust_adaptive_never_falls_behind_its_start(spread, d):
+def test_fltrust_adaptive_is_never_worse_than_its_start(spread, d):
     updates, malicious = updates_of(10, 3, d, 1, spread)
     start = gain(fang_trim(updates, malicious, generator=seeded()), updates, malicious)
     attacked = fltrust_adaptive(updates, malicious, generator=seeded())
     assert gain(attacked, updates, malicious) >= start - 1e-9
 
 
-def test_fltrust_adaptive_takes_ten_steps_of_a_tenth_in_ten_passes_unless_told():
+def test_defaults_of_fltrust_adaptive():
     updates, malicious = updates_of(8, 3, 20, seed=0, spread=0.3)
     settings = {"gamma": 0.1, "eta": 0.1, "steps": 10, "passes": 10}
     told = fltrust_adaptive(updates, malicious, generator=seeded(), **settings)

@@ -90,7 +90,7 @@ def test_the_update_minimises_loss_and_distance_by_plain_sgd(alpha):
     assert_close(sent[1], update.detach(), rtol=1e-4, atol=1e-6)
 
 
-def test_nobody_to_hide_it_changes_nothing_and_one_benign_client_has_no_spread():
+def test_without_attackers_nothing_changes_and_one_benign_client_has_no_spread():
     updates, start, samples = round_of()
     assert hidden(updates, start, samples, flags("0000000")).equal(updates)
     with pytest.raises(RequirementError, match="two benign clients"):
@@ -117,11 +117,11 @@ def test_inside_a_wide_spread_a_real_backdoor_is_planted():
     updates = train(parties, training_data(parties), start, 4).updates
     flagged = parties.malicious
     clean = rate(start + updates[~flagged].mean(dim=0))
-    model, held = parties.functional_model, own_data(parties)
+    model, own = parties.functional_model, own_data(parties)
 
     def planted(**parameters):
         settings = {"patch": 3, "target": 6, "learning_rate": 0.5, **parameters}
-        sent = lie_backdoor(updates, flagged, start, model, held, 10, seeded(), **settings)
+        sent = lie_backdoor(updates, flagged, start, model, own, 10, seeded(), **settings)
         return rate(start + sent[flagged][0])
 
     assert clean < 0.5

@@ -69,7 +69,7 @@ def test_mimic_stays_with_its_target_after_the_warm_up():
     assert len(others) > 1
 
 
-def test_mimic_overlooks_updates_that_are_not_finite():
+def test_mimic_ignores_updates_that_are_not_finite():
     updates, malicious = updates_of(7, 2, 10, seed=0)
     target, _ = copied(updates, malicious, {})
     updates[target, 3] = math.nan
@@ -82,7 +82,7 @@ def test_mimic_overlooks_updates_that_are_not_finite():
     assert mimic(broken, malicious, {})[1] == {}
 
 
-def test_mimic_learns_for_ten_rounds_unless_told_and_nothing_from_equal_updates():
+def test_mimic_learns_for_ten_rounds_by_default_and_nothing_from_equal_updates():
     updates, malicious = torch.ones(6, 4), torch.arange(6) < 2
     state = {}
     for rounds in range(1, 10):

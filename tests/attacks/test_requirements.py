@@ -61,14 +61,14 @@ def test_partial_knowledge_is_full_knowledge_of_their_own_updates(attack, parame
 @pytest.mark.parametrize("name", NEW)
 @pytest.mark.parametrize("value", [0.0, 1e-30, -2.0])
 @pytest.mark.parametrize("d", [1, 5])
-def test_equal_updates_are_no_trouble(name, value, d):
+def test_attacks_handle_equal_updates(name, value, d):
     updates = torch.full((8, d), value, dtype=torch.float64)
     malicious = torch.arange(8) < 3
     assert outcome(name, updates, malicious).isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["min_max", *NEW])
-def test_a_diverged_benign_client_is_no_trouble(name):
+def test_attacks_handle_a_benign_update_that_is_not_finite(name):
     updates, malicious = updates_of(8, 3, 6, seed=0)
     updates[torch.nonzero(~malicious)[0], 2] = math.nan
     assert outcome(name, updates, malicious).shape == updates.shape
@@ -77,7 +77,7 @@ def test_a_diverged_benign_client_is_no_trouble(name):
 
 
 @pytest.mark.parametrize("name", ["min_max", *NEW])
-def test_a_benign_update_whose_square_overflows_is_no_trouble(name):
+def test_attacks_handle_a_benign_update_whose_square_overflows(name):
     updates, malicious = updates_of(8, 3, 6, seed=0)
     updates[torch.nonzero(~malicious)[0]] = 1e160
     assert outcome(name, updates, malicious).shape == updates.shape
@@ -85,7 +85,7 @@ def test_a_benign_update_whose_square_overflows_is_no_trouble(name):
 
 @pytest.mark.parametrize("name", ["min_max", "fang_trim", *NEW, "non_finite"])
 @pytest.mark.parametrize("n", [1, 2, 5])
-def test_without_attackers_every_number_of_clients_will_do(name, n):
+def test_without_attackers_any_number_of_clients_is_valid(name, n):
     updates, malicious = updates_of(n, 0, 3, seed=0)
     assert outcome(name, updates, malicious).equal(updates)
 
@@ -127,7 +127,7 @@ def test_without_attackers_every_number_of_clients_will_do(name, n):
         ("fltrust_adaptive", 3, 1, {"passes": 0}, "passes must be at least 1"),
     ],
 )
-def test_an_attack_says_where_it_is_not_defined(name, n, f, parameters, sentence):
+def test_an_attack_outside_its_requirements_is_refused(name, n, f, parameters, sentence):
     updates, malicious = updates_of(n, f, 3, seed=0)
     with pytest.raises(RequirementError, match=re.escape(sentence)):
         outcome(name, updates, malicious, **parameters)

@@ -14,7 +14,7 @@ from tests.support.updates import (
 )
 
 
-def test_the_data_half_of_scaling_is_the_share_with_trigger_and_target():
+def test_scaling_poisons_a_share_of_the_data():
     features, labels = images(9), torch.full((9,), 5)
     new, targets = scaling_data(features, labels, 10, seeded(), patch=2, target=3, share=0.4)
     assert sorted(targets.tolist()) == [3] * 4 + [5] * 5
@@ -28,12 +28,12 @@ def test_attackers_scale_their_updates_by_n_over_f(text, factor):
     sent = scaling(updates, malicious)
     assert_close(sent[malicious], factor * updates[malicious])
     assert sent[~malicious].equal(updates[~malicious])
-    # beside benign updates of zero the mean of all is the attackers' own
+    # with benign updates of zero the mean of all is the attackers' own
     alone = updates * malicious[:, None]
     assert_close(scaling(alone, malicious).mean(dim=0), alone[malicious].mean(dim=0))
 
 
-def test_scaling_takes_a_factor_of_its_own_and_needs_attackers():
+def test_scaling_with_a_given_factor_and_without_attackers():
     updates = torch.tensor([[1.0], [2.0], [3.0]])
     assert scaling(updates, flags("011"), factor=10.0).flatten().tolist() == [1, 20, 30]
     assert scaling(updates, flags("000")).equal(updates)

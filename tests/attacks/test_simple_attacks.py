@@ -37,7 +37,7 @@ def test_ipm_by_hand():
     assert ipm(updates, malicious, epsilon=4.0)[malicious].tolist() == [[-12.0], [-12.0]]
 
 
-def test_sign_flip_turns_each_update_round():
+def test_sign_flip_negates_each_update():
     updates, malicious = torch.arange(8.0).view(4, 2), torch.tensor([True, False, False, True])
     assert sign_flip(updates, malicious)[malicious].tolist() == [[0.0, -1.0], [-6.0, -7.0]]
     stronger = sign_flip(updates, malicious, factor=2.5)
@@ -55,7 +55,7 @@ def test_gaussian_draws_are_normal_with_the_given_deviation(sigma):
     assert not gaussian(updates, malicious, generator=seeded(1), sigma=sigma)[malicious].equal(rows)
 
 
-def test_gaussian_deviates_by_a_tenth_unless_told():
+def test_gaussian_has_deviation_0_1_by_default():
     updates, malicious = updates_of(6, 3, 4000, seed=0)
     rows = gaussian(updates, malicious, generator=seeded())[malicious]
     assert_allclose(rows.std().item(), 0.1, rtol=0.05)

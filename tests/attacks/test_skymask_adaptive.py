@@ -47,7 +47,7 @@ def accepting(monkeypatch, rule):
     return asked
 
 
-def test_what_is_sent_does_harm_and_passes_the_rule_it_rehearsed():
+def test_the_crafted_updates_are_harmful_and_accepted_by_the_simulated_rule():
     updates, start, samples = drawn()
     sent, _ = attacked(updates, start, samples)
     loss = MODEL.loss_on(samples)
@@ -58,7 +58,7 @@ def test_what_is_sent_does_harm_and_passes_the_rule_it_rehearsed():
 
 
 @pytest.mark.parametrize("direction", ["opposed", "stretched"])
-def test_the_first_step_that_passes_is_sent_with_caution(monkeypatch, direction):
+def test_the_first_accepted_step_is_divided_by_the_caution(monkeypatch, direction):
     updates, start, samples = drawn()
     # the third step, 8 / 2², passes; then what is sent is looked at once more
     accepting(monkeypatch, lambda asked: asked >= 3)
@@ -84,7 +84,7 @@ def test_stretching_leaves_the_signs_of_the_deviations(monkeypatch):
     assert ((sent[FLAGS] - updates[FLAGS]) * mean)[moved].max() < 0
 
 
-def test_where_nothing_passes_the_honest_updates_are_sent(monkeypatch):
+def test_honest_updates_are_sent_if_no_step_is_accepted(monkeypatch):
     updates, start, samples = drawn()
     asked = accepting(monkeypatch, lambda asked: False)
     sent, _ = attacked(updates, start, samples, halvings=3)
@@ -92,14 +92,14 @@ def test_where_nothing_passes_the_honest_updates_are_sent(monkeypatch):
     assert len(asked) == 2 * 4
 
 
-def test_the_rule_that_is_rehearsed_is_the_one_named(monkeypatch):
+def test_the_simulated_rule_has_the_given_number_of_clusters(monkeypatch):
     updates, start, samples = drawn()
     asked = accepting(monkeypatch, lambda asked: True)
     attacked(updates, start, samples, clusters=2)
     assert {always_two for _, always_two in asked} == {True}
 
 
-def test_evidence_is_remembered_as_the_rule_remembers_it(monkeypatch):
+def test_evidence_is_kept_as_the_rule_keeps_it(monkeypatch):
     updates, start, samples = drawn()
     asked = accepting(monkeypatch, lambda asked: True)
     sent, first = attacked(updates, start, samples, direction="opposed")

@@ -1,4 +1,4 @@
-"""Small synthetic problems that offer whatever a defense or an attack may ask for."""
+"""Small synthetic problems with all that a defense or an attack can ask for."""
 
 import inspect
 from dataclasses import dataclass, fields, replace

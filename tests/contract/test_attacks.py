@@ -1,4 +1,4 @@
-"""What every attack must hold, whoever wrote it; a new entry of a registry is tested by itself."""
+"""Properties of every attack in the registries."""
 
 import inspect
 
@@ -66,7 +66,7 @@ def samples(count=40, classes=10):
     seed=st.integers(0, 99),
     dtype=st.sampled_from([torch.float32, torch.float64]),
 )
-def test_only_malicious_rows_change_wherever_they_stand(name, parameters, n, f, d, seed, dtype):
+def test_only_malicious_rows_change_at_any_position(name, parameters, n, f, d, seed, dtype):
     assume(f < n)
     problem = Problem.draw(n, f, d, seed, dtype)
     before = bits(problem.updates), bits(problem.malicious), bits(problem.global_parameters)
@@ -156,7 +156,7 @@ def test_poisoned_samples_keep_their_shapes_and_label_range(name, parameters, cl
 
 
 @every_data_attack
-def test_data_attack_leaves_its_inputs_and_acts(name, parameters):
+def test_data_attack_changes_copies_not_its_inputs(name, parameters):
     features, labels = samples()
     before = bits(features), bits(labels)
     result = poisoned(name, parameters, features, labels)

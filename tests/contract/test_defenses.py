@@ -1,4 +1,4 @@
-"""What every defense must hold, whoever wrote it; an entry of DEFENSES is tested by itself."""
+"""Properties of every defense in the registry."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from .harness import Problem, bits, cases
 # a rule that is let off "attackers are not kept", and why
 KEEPS_ATTACKERS = {
     "fedavg": "it is the plain mean of all updates, and has to be",
-    "fldetector": "it judges by a history, and drops nobody in its first rounds",
+    "fldetector": "it judges by a history, and drops no client in its first rounds",
 }
 
 # rules that limit how far such attackers pull, but need not reject them, and why
@@ -41,7 +41,7 @@ FEWER_ATTACKERS = {"bulyan": (lambda n: (n - 3) // 4, "it needs n ≥ 4 f + 3 cl
 
 # a rule that accepts one of the attackers' copies and outvotes it, and why
 ACCEPTS_ONE_COPY = {
-    "bulyan": "its last pick rests on f − 1 neighbours, and copies are at no distance"
+    "bulyan": "its last pick depends on f − 1 neighbours, and copies are at no distance"
 }
 
 every_case = pytest.mark.parametrize(("name", "parameters"), cases(DEFENSES))
@@ -182,7 +182,7 @@ def test_zero_and_identical_updates_give_a_finite_aggregate(name, parameters):
 @every_case
 @settings(max_examples=10)
 @given(data=st.data())
-def test_any_size_gives_a_finite_linear_aggregate_or_a_sentence(name, parameters, data):
+def test_any_size_gives_a_finite_linear_aggregate_or_a_requirement(name, parameters, data):
     n = data.draw(st.integers(1, 12), "n")
     f = data.draw(st.integers(0, n - 1), "f")
     d = data.draw(st.integers(1, 40), "d")

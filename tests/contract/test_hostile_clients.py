@@ -1,4 +1,4 @@
-"""Whatever clients send, each defense gives a verdict or a sentence; the model stays finite."""
+"""Hostile updates: each defense gives a verdict or a sentence, and the model stays finite."""
 
 import re
 import signal
@@ -67,7 +67,7 @@ def rule(name):
 @every_defense
 @pytest.mark.parametrize("kind", SENDS)
 @pytest.mark.parametrize("who", ["the first", "the last", "f", "most", "all"])
-def test_a_rule_judges_whatever_is_finite(name, parameters, kind, who):
+def test_a_rule_accepts_all_finite_updates(name, parameters, kind, who):
     n, f = 12, 2
     problem = Problem.draw(n, f, 30)
     drawn = problem.malicious.nonzero().flatten().tolist()
@@ -113,15 +113,15 @@ WRONG_SHAPES = {
 
 @every_rule
 @pytest.mark.parametrize("kind", WRONG_SHAPES)
-def test_a_rule_says_what_is_wrong_with_a_shape(name, kind):
+def test_a_wrong_shape_is_refused_with_a_sentence(name, kind):
     make, sentence = WRONG_SHAPES[kind]
     problem = Problem.draw(12, 2, 30)
     offers = {**problem.offers(), "updates": lambda: make(problem.updates)}
     with pytest.raises(RequirementError) as caught:
         call(rule(name), offers, {})
     # a rule may be undefined for so few rows, and says that first
-    said = str(caught.value)
-    assert re.search(rf"^{name}: updates must be .*{sentence}$", said) or "(n = " in said
+    message = str(caught.value)
+    assert re.search(rf"^{name}: updates must be .*{sentence}$", message) or "(n = " in message
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_rule_says_what_is_wrong_with_a_shape(name, kind):
         ("foolsgold", "clients"),
     ],
 )
-def test_a_rule_says_which_argument_does_not_fit_the_updates(name, argument):
+def test_an_argument_that_does_not_fit_the_updates_is_named(name, argument):
     problem = Problem.draw(12, 2, 30)
     whole = problem.offers()[argument]()
     offers = {**problem.offers(), argument: lambda: torch.cat([whole, whole])}
@@ -201,7 +201,7 @@ ROOTS = {
 
 @pytest.mark.parametrize("name", DEFENSES)
 @pytest.mark.parametrize("kind", ROOTS)
-def test_poor_root_data_spoil_no_number(hostile, name, kind):
+def test_poor_root_data_give_finite_numbers(hostile, name, kind):
     parties = federation(**SMALL, attack=hostile("1e38"), defense=Method(name), assumed_malicious=2)
     parties.__dict__["root"] = ROOTS[kind](parties.root)
     progress, span = carried(parties, range(1, 4))
@@ -212,7 +212,7 @@ def test_poor_root_data_spoil_no_number(hostile, name, kind):
         assert score is None or score == score
 
 
-def test_a_step_beyond_what_is_finite_is_not_taken():
+def test_a_step_that_overflows_is_not_taken():
     parties = federation(**SMALL | {"malicious": 0}, global_lr=1e41)
     progress, span = carried(parties, range(1, 3))
     assert progress.global_parameters.equal(parties.initial_parameters())

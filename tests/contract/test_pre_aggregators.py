@@ -1,4 +1,4 @@
-"""What every pre-aggregator must hold; an entry of PRE_AGGREGATORS is tested by itself."""
+"""Properties of every pre-aggregator in the registry."""
 
 import pytest
 import torch
@@ -127,7 +127,7 @@ def test_zero_and_identical_updates_are_mixed_too(name, parameters):
 @every_case
 @settings(max_examples=15)
 @given(data=st.data())
-def test_any_size_gives_a_mixture_or_a_sentence(name, parameters, data):
+def test_any_size_gives_a_mixture_or_a_requirement(name, parameters, data):
     n = data.draw(st.integers(1, 12), "n")
     f = data.draw(st.integers(0, n - 1), "f")
     d = data.draw(st.integers(1, 40), "d")

@@ -5,7 +5,6 @@ import torch
 from torch.testing import assert_close
 
 from skymask.contracts import RequirementError
-from skymask.data.datasets import vision  # noqa: F401 - declares what byzfl's torchvision lacks here
 from skymask.defenses import centered_clipping
 from tests.support.updates import normal
 
@@ -27,7 +26,7 @@ def test_centred_clipping_is_that_of_byzfl_over_rounds(byzfl, n, d, steps, tau):
 
 
 def test_centred_clipping_by_hand():
-    # from 0: lengths 2 and 10 beside τ = 5, so (0, 2) and (3, 4) are averaged
+    # from 0: lengths 2 and 10, τ = 5, so (0, 2) and (3, 4) are averaged
     first = centered_clipping(torch.tensor([[0.0, 2.0], [6.0, 8.0]]), {}, tau=5.0)
     assert first.update.tolist() == [1.5, 3.0]
     # from (1.5, 3): offsets (0, 1) and (0, −20), the second cut to (0, −5)

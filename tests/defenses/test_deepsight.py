@@ -116,7 +116,7 @@ def test_deepsight_is_the_rule_in_numpy(monkeypatch, sizes, concerns, mixed, see
     assert_close(outcome.weights @ updates, outcome.update)
 
 
-def test_deepsight_weighs_three_kinds_of_clusters_alike_by_hand():
+def test_deepsight_weights_three_kinds_of_clusters_equally():
     # 2 and 3 are noise to the third kind; two of three seeds part 0 from 1
     whole, halves = torch.tensor([0, 0, 0, 0]), torch.tensor([0, 1, 0, 1])
     found = combined([whole, halves, halves], whole, torch.tensor([0, 0, -1, -1]))
@@ -124,7 +124,7 @@ def test_deepsight_weighs_three_kinds_of_clusters_alike_by_hand():
     assert_close(9 * found, torch.tensor(expected, dtype=torch.float64))
 
 
-def test_deepsight_drops_the_group_that_is_about_one_class():
+def test_deepsight_drops_the_group_trained_on_one_class():
     model, start, _ = network()
     updates = groups_of_updates((8, 4), 0, concerns=(None, 2))
     outcome = deepsight(updates, start, model, seeded())
@@ -189,7 +189,7 @@ def test_division_differences_are_mean_ratios_of_predictions():
 
 
 @pytest.mark.parametrize("size", [1e6, 1e19, 3e37])
-def test_deepsight_stands_a_huge_update(size):
+def test_deepsight_handles_a_huge_update(size):
     model, start, _ = network()
     updates = groups_of_updates((9,), 0).float()
     updates[2] = size * normal(64).float()
@@ -215,7 +215,7 @@ def test_deepsight_rejects_all_where_the_output_layer_did_not_move():
     assert outcome.update.eq(0).all()
 
 
-def test_deepsight_refuses_a_model_without_an_output_layer_that_it_knows():
+def test_deepsight_refuses_a_model_without_a_known_output_layer():
     module = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2, bias=False))
     d = 3 * 4 + 4 + 8
     with pytest.raises(ValueError, match=r"output layer, not of shapes \(4,\), \(2, 4\)"):

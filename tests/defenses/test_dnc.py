@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from skymask.data.datasets import vision  # noqa: F401  declares what torchvision lacks beside byzfl
 from skymask.defenses import (
     dnc,
 )
@@ -49,7 +48,7 @@ def test_dnc_by_hand():
     assert dnc(updates, 3, seeded()).accepted.tolist() == [0, 1, 1, 0, 0]
 
 
-def test_dnc_keeps_equal_updates_and_sends_nothing_when_all_were_dropped_once():
+def test_dnc_keeps_equal_updates_and_is_zero_if_all_clients_were_dropped_once():
     assert dnc(torch.ones(5, 3), 2, seeded()).accepted.all()
     # on one random coordinate each time, everybody stands out once
     updates = torch.eye(4, dtype=torch.float64)

@@ -90,7 +90,7 @@ def test_the_noise_of_flame_has_its_standard_deviation():
         assert abs(noise.mean()) < 4 * deviation / math.sqrt(20_000)
 
 
-def test_flame_keeps_copies_together_whatever_rounding_says():
+def test_flame_keeps_copies_together_despite_rounding():
     row = normal(300)
     updates = row.repeat(9, 1) * torch.linspace(0.1, 7, 9, dtype=torch.float64)[:, None]
     assert flame(updates, seeded()).accepted.all()

@@ -19,7 +19,7 @@ def test_fltrust_by_hand():
     assert outcome.accepted.tolist() == [True, True, False, False]
 
 
-def test_fltrust_does_not_care_for_the_length_of_an_update():
+def test_fltrust_does_not_depend_on_the_length_of_an_update():
     source = torch.Generator().manual_seed(0)
     updates, server = torch.randn(6, 9, generator=source), torch.randn(9, generator=source)
     stretched = updates * torch.tensor([1e-3, 1.0, 10.0, 1e4, 0.5, 2.0])[:, None]
@@ -34,14 +34,14 @@ def test_fltrust_gives_a_zero_update_no_trust():
 
 
 @pytest.mark.parametrize("server", [[1.0, 1.0], [0.0, 0.0]])
-def test_fltrust_accepts_nobody_when_all_are_opposed_or_the_server_is_silent(server):
+def test_fltrust_accepts_no_client_opposed_to_the_server_or_next_to_a_zero_server_update(server):
     outcome = fltrust(torch.tensor([[-1.0, -1.0], [-2.0, 0.0]]), torch.tensor(server))
     assert not outcome.accepted.any()
     assert outcome.update.eq(0).all()
     assert outcome.weights.eq(0).all()
 
 
-def test_fltrust_takes_an_update_of_almost_no_length():
+def test_fltrust_handles_an_update_of_almost_no_length():
     updates, mean = benign(8, 100, seed=0)
     updates[3] = 1e-42 * mean
     outcome = fltrust(updates, mean)

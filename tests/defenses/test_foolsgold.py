@@ -8,7 +8,6 @@ import torch
 from torch.testing import assert_close
 
 from skymask.contracts import RequirementError
-from skymask.data.datasets import vision  # noqa: F401 - declares what byzfl's torchvision lacks here
 from skymask.defenses import foolsgold
 from tests.support.updates import (
     normal,
@@ -116,7 +115,7 @@ def test_foolsgold_gives_copies_no_weight_and_a_lone_client_all():
     assert same.update.eq(0).all()
 
 
-def test_foolsgold_stands_sums_beyond_float32():
+def test_foolsgold_handles_sums_beyond_float32():
     updates = normal(5, 20).float()
     updates[1] = 3e38
     state = {}

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from skymask.data.datasets import vision  # noqa: F401  declares what torchvision lacks beside byzfl
 from skymask.defenses import (
     geometric_median,
 )

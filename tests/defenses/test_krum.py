@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from skymask.data.datasets import vision  # noqa: F401  declares what torchvision lacks beside byzfl
 from skymask.defenses import (
     bulyan,
     krum,
@@ -69,7 +68,7 @@ def test_krum_with_one_neighbour_does_not_depend_on_the_order():
 
 
 def best_by_krum(updates, left, f):
-    """The client that Krum picks from ``left``, the sum and all the distances it rests on."""
+    """The client that Krum picks from ``left``, its score and all its distances."""
     ranked = []
     for i in left:
         others = sorted(float(np.sum((updates[i] - updates[j]) ** 2)) for j in left if j != i)
@@ -139,7 +138,7 @@ def test_multi_krum_by_hand():
     assert indices(single.accepted) == [2]
 
 
-def test_iterative_scores_are_those_of_the_last_pass_that_saw_the_client():
+def test_iterative_scores_are_those_of_the_clients_last_pass():
     # f = 0, n = 4: first two neighbours, 5, 2.5, 5.5, 149.5 or so; then one of those left
     updates = column(0, 1, 2.5, 11)
     outcome = multi_krum(updates, 0, iterative=True)
@@ -149,7 +148,7 @@ def test_iterative_scores_are_those_of_the_last_pass_that_saw_the_client():
 
 
 @pytest.mark.parametrize("options", [{}, {"m": 1}, {"m": 2}])
-def test_two_pairs_of_nearest_clients_are_told_apart_whatever_their_order(options):
+def test_the_order_of_two_pairs_of_nearest_clients_does_not_matter(options):
     # one neighbour counts: both of a pair have one score, and two pairs may have the same
     updates = column(0, 1, 10, 11)
     updates[3] += 0.25
@@ -200,7 +199,7 @@ def test_of_two_values_equally_near_the_median_bulyan_takes_the_lower():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_order_of_the_clients_does_not_move_the_picks_of_bulyan(seed):
+def test_the_order_of_the_clients_does_not_change_the_picks_of_bulyan(seed):
     # the last passes count one neighbour, and then the two nearest clients have one score
     updates = normal(7, 3, seed=seed)
     picked = bulyan(updates, 1).accepted
@@ -226,7 +225,7 @@ def test_bulyan_cuts_long_updates_in_parts(monkeypatch):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_krum_picks_a_benign_client_beside_one_huge_update(seed):
+def test_krum_picks_a_benign_client_despite_one_huge_update(seed):
     updates, mean = benign(10, 100, seed)
     updates[0], updates[1] = 1e12, -50 * mean
     assert not krum(updates, 2).accepted[:2].any()

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from skymask.data.datasets import vision  # noqa: F401  declares what torchvision lacks beside byzfl
 from skymask.defenses import (
     fedavg,
     median,
@@ -20,7 +19,7 @@ from tests.support.updates import EXACT, SIZES, column, either, normal
 
 
 @given(updates=either)
-def test_fedavg_is_the_mean_and_accepts_everybody(updates):
+def test_fedavg_is_the_mean_and_accepts_all_clients(updates):
     outcome = fedavg(torch.from_numpy(updates))
     assert_close(outcome.update, torch.from_numpy(updates.mean(axis=0)))
     assert outcome.accepted.all()

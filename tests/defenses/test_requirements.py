@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from skymask.contracts import RequirementError
-from skymask.data.datasets import vision  # noqa: F401  declares what torchvision lacks beside byzfl
 from skymask.defenses import (
     bucketing,
     bulyan,
@@ -54,7 +53,9 @@ def test_undefined_n_and_f_are_refused_with_a_sentence(rule, n, f, sentence):
         (dnc, 2, 2, {"generator": seeded()}, "dnc must not remove all n clients (n = 2, f = 2"),
     ],
 )
-def test_undefined_n_and_f_are_refused_and_one_client_more_is_not(rule, n, f, options, sentence):
+def test_the_least_number_of_clients_is_valid_and_one_less_is_refused(
+    rule, n, f, options, sentence
+):
     with pytest.raises(RequirementError, match=re.escape(sentence)):
         rule(torch.ones(n, 2), f, **options)
     rule(torch.ones(n + 1, 2), f, **options)

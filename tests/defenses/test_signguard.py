@@ -3,7 +3,6 @@
 import torch
 from torch.testing import assert_close
 
-from skymask.data.datasets import vision  # noqa: F401  declares what torchvision lacks beside byzfl
 from skymask.defenses import (
     signguard,
 )
@@ -43,7 +42,7 @@ def test_signguard_keeps_the_largest_cluster_of_sign_shares():
         updates = signs(*usual, *other)
         outcome = signguard(updates, seeded(), share=1.0, lower=0.0, upper=9.0)
         assert indices(outcome.accepted) == [0, 1, 2, 3, 4]
-    # the larger of two, whoever is in it
+    # the larger of two clusters, in any position
     turned = -signs((14, 0), (14, 0), (3, 0), (3, 0), (3, 0))
     assert indices(signguard(turned, seeded(), share=1.0).accepted) == [2, 3, 4]
 
@@ -66,7 +65,7 @@ def test_signguard_counts_signs_on_the_share_of_coordinates_it_draws():
     assert signguard(unseen, seeded(3)).accepted.all()
 
 
-def test_signguard_sends_nothing_when_nobody_is_accepted():
+def test_signguard_is_zero_if_no_client_is_accepted():
     # the larger cluster by signs is that of the huge ones
     updates = torch.cat([1e-3 * signs((15, 0), (15, 0)), 1e3 * signs((2, 0), (2, 0), (2, 0))])
     outcome = signguard(updates, seeded(), share=1.0, upper=0.9, lower=0.5)

@@ -30,7 +30,7 @@ CLIENTS, MALICIOUS = 12, 3
 
 
 @cache
-def held(seed):
+def samples_of(seed):
     """The samples of the clients and, last, of the server: digits, IID."""
     arrays = digits([])
     features = torch.from_numpy(arrays.train_features).float() / arrays.scale
@@ -56,7 +56,7 @@ def honest_round(seed):
     """Updates of one IID round on digits: (updates, flags, w, root loss, server's update)."""
     model = ResidentModel(architectures.build("mlp", (1, 8, 8), 10, seed))
     start, settings = model.vector.clone(), LocalTraining(local_lr=0.2)
-    parties = held(seed)
+    parties = samples_of(seed)
     rows = [train_client(model, start, own, settings, generator(seed, "x")) for own in parties]
     loss = root_loss(architectures.build("mlp", (1, 8, 8), 10, seed), parties[-1])
     flags = torch.from_numpy(draw_malicious(CLIENTS, MALICIOUS, seed))
@@ -95,7 +95,7 @@ def test_verdicts_are_the_same_with_masks_learned_from_bfloat16(seed, attack):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_without_an_attack_auto_accepts_everybody(seed):
+def test_without_an_attack_auto_accepts_all_clients(seed):
     updates, _, start, loss, server = honest_round(seed)
     outcome = skymask(updates, start, loss, server)
     assert outcome.accepted.all()
@@ -104,7 +104,7 @@ def test_without_an_attack_auto_accepts_everybody(seed):
 
 @pytest.mark.parametrize("clusters", [2, "auto"])
 @pytest.mark.parametrize("name", ["lr_12_clients", "lr_20_clients_40pct"])
-def test_attackers_of_the_released_rounds_are_found(name, clusters):
+def test_attackers_of_the_released_rounds_are_rejected(name, clusters):
     with np.load(DATA / f"{name}.npz") as arrays:
         given = {key: torch.from_numpy(np.asarray(arrays[key])) for key in arrays.files}
     root = Samples(given["root_x"], given["root_y"])
@@ -115,13 +115,13 @@ def test_attackers_of_the_released_rounds_are_found(name, clusters):
     assert outcome.accepted.equal(expected)
 
 
-def test_without_the_servers_update_a_step_of_descent_stands_in():
+def test_without_the_servers_update_a_step_of_descent_replaces_it():
     updates, flags, start, loss, _ = honest_round(0)
     outcome = skymask(opposed(updates, flags), start, loss)
     assert outcome.accepted.equal(~flags)
 
 
-def test_where_the_loss_is_flat_the_servers_stand_in_is_the_global_model():
+def test_where_the_loss_is_flat_the_global_model_replaces_the_servers():
     outcome = skymask(torch.ones(4, 3), torch.zeros(3), lambda w: 0 * w.sum())
     assert outcome.accepted.all()
     assert outcome.update.tolist() == [1.0, 1.0, 1.0]
@@ -138,7 +138,7 @@ def test_identical_masks_are_one_cluster(clusters):
 
 
 @pytest.mark.parametrize("clusters", [2, "auto"])
-def test_server_alone_in_its_cluster_keeps_nobody(clusters):
+def test_a_server_alone_in_its_cluster_accepts_no_client(clusters):
     noise = 0.01 * torch.randn(6, 40, generator=torch.Generator().manual_seed(0))
     outcome = skymask(
         noise - 1, torch.zeros(40), honest_loss(torch.ones(40)), torch.ones(40), clusters=clusters
@@ -152,7 +152,7 @@ def honest_loss(target):
     return lambda w: (w - target).square().sum()
 
 
-def test_one_client_cannot_be_told_from_the_server():
+def test_one_client_is_always_in_the_servers_cluster():
     outcome = skymask(-torch.ones(1, 8), torch.zeros(8), honest_loss(torch.ones(8)), torch.ones(8))
     assert outcome.accepted.tolist() == [True]
 
@@ -172,7 +172,7 @@ def test_parameters_out_of_range_are_refused(option, sentence):
         skymask(torch.ones(3, 2), torch.zeros(2), honest_loss(torch.ones(2)), **option)
 
 
-def test_evidence_is_remembered_by_the_clients_numbers():
+def test_evidence_is_kept_by_the_clients_numbers():
     model = FunctionalModel(Line(), (1,))
     server, start = torch.tensor([1.0, 0, 0]), torch.zeros(3)
     given = {"loss": model.loss_on(ROOT_DATA), "server_update": server}
@@ -207,7 +207,7 @@ def test_evidence_is_remembered_by_the_clients_numbers():
 def harm_in_rounds(rounds):
     """One honest IID round judged again and again, the clients in turned order every other time."""
     updates, _, start, loss, server = honest_round(0)
-    root = held(0)[-1]
+    root = samples_of(0)[-1]
     model = FunctionalModel(architectures.build("mlp", (1, 8, 8), 10, 0), (1, 8, 8))
     state, outcome = {}, None
     for round_ in range(rounds):
@@ -220,17 +220,17 @@ def harm_in_rounds(rounds):
     return outcome, state
 
 
-def test_the_order_of_the_clients_in_a_round_does_not_matter_to_what_is_remembered():
+def test_the_state_does_not_depend_on_the_order_of_the_clients():
     once, twice = harm_in_rounds(1)[1], harm_in_rounds(2)[1]
     assert_close(twice["sums"], 1.9 * once["sums"])
     assert_close(twice["weights"], 1.9 * once["weights"])
 
 
-def test_two_clusters_ask_for_no_evidence():
+def test_two_clusters_use_no_evidence():
     updates, _, start, loss, server = honest_round(0)
     model = FunctionalModel(architectures.build("mlp", (1, 8, 8), 10, 0), (1, 8, 8))
     plain = skymask(updates, start, loss, server, clusters=2)
-    given = skymask(updates, start, loss, server, model=model, root=held(0)[-1], clusters=2)
+    given = skymask(updates, start, loss, server, model=model, root=samples_of(0)[-1], clusters=2)
     assert given.accepted.equal(plain.accepted)
     assert given.state == {}
 

@@ -5,7 +5,6 @@ import torch
 from torch.testing import assert_close
 
 from skymask.artifacts.tensors import read_state, write_state
-from skymask.data.datasets import vision  # noqa: F401 - declares what byzfl's torchvision lacks here
 from skymask.defenses import centered_clipping, fldetector, foolsgold
 from tests.support.histories import PRESENT, history
 from tests.support.updates import seeded
@@ -67,7 +66,7 @@ def test_a_state_that_was_saved_gives_the_same_bits(rule, tmp_path):
         assert one.update.dtype == torch.float32
         assert one.update.equal(other.update)
         assert_same_state(one.state, other.state)
-        # nothing of the round is held on to: the server may change its model in place
+        # the state shares no memory with the round: the server may change its model in place
         kept = {name: tensor.clone() for name, tensor in one.state.items()}
         state = kept
         model += one.update

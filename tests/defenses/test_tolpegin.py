@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from skymask.data.datasets import vision  # noqa: F401  declares what torchvision lacks beside byzfl
 from skymask.defenses import (
     tolpegin,
 )
@@ -38,7 +37,7 @@ def test_tolpegin_is_scikit_learns_scaler_pca_and_2_means(n, f, seed):
 
 
 @pytest.mark.parametrize("n", [9, 15, 31])
-def test_without_groups_tolpegin_still_ends_where_2_means_has_no_better_place(n):
+def test_without_groups_tolpegin_ends_at_a_fixed_point_of_2_means(n):
     from sklearn.decomposition import PCA
     from sklearn.preprocessing import StandardScaler
 
@@ -52,7 +51,7 @@ def test_without_groups_tolpegin_still_ends_where_2_means_has_no_better_place(n)
         assert ((near <= far) == kept).all()
 
 
-def test_tolpegin_rests_on_every_coordinate_alike():
+def test_tolpegin_weights_all_coordinates_equally():
     # only the small first coordinates tell the groups apart
     updates = torch.cat([1e-4 * two_groups(9, 3, 20, 1), 1e4 * normal(9, 1, seed=5)], dim=1)
     odd = two_groups(9, 3, 20, 1).mean(dim=1) > 2
@@ -60,7 +59,7 @@ def test_tolpegin_rests_on_every_coordinate_alike():
     assert tolpegin(updates).accepted.equal(~odd)
 
 
-def test_rounding_noise_in_a_constant_coordinate_says_nothing():
+def test_tolpegin_ignores_rounding_noise_in_a_constant_coordinate():
     groups = column(1, 1.2, 1.1, 5, 5.2)
     constant = torch.full((5, 300), 0.1, dtype=torch.float64)
     assert tolpegin(torch.cat([groups, constant], dim=1)).accepted.tolist() == [1, 1, 1, 0, 0]
@@ -68,7 +67,7 @@ def test_rounding_noise_in_a_constant_coordinate_says_nothing():
 
 
 @pytest.mark.parametrize("values", [(1, 9), (1, 2, 50, 51), (4,), (3, 3, 3)])
-def test_tolpegin_keeps_everybody_where_no_cluster_is_the_larger(values):
+def test_tolpegin_keeps_all_clients_if_no_cluster_is_larger(values):
     outcome = tolpegin(column(*values))
     assert outcome.accepted.all()
     assert_close(outcome.update.item(), float(np.mean(values)))

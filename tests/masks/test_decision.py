@@ -87,7 +87,7 @@ def test_a_cluster_that_is_better_by_the_evidence_is_not_rejected(column):
 
 
 @pytest.mark.parametrize("malicious", [2, 5, 12, 16])
-def test_the_harmful_are_rejected(malicious):
+def test_harmful_clients_are_rejected(malicious):
     found = helpful(20)
     found[:malicious] -= 0.4
     expected = [client < malicious for client in range(20)]
@@ -115,7 +115,7 @@ def test_harm_against_the_alignment_needs_a_wider_gap():
     assert not decision.harmful(np.stack([line, aligned], axis=1)).any()
 
 
-def test_along_the_sum_those_below_must_be_worse_in_both_columns():
+def test_along_the_sum_the_lower_group_must_be_worse_in_both_columns():
     noise = np.tile(np.linspace(-0.85, 0.85, 20), 2)
     groups = np.repeat([-0.5, 0.5], 20)
     for sign in (1, -1):
@@ -125,14 +125,14 @@ def test_along_the_sum_those_below_must_be_worse_in_both_columns():
 
 
 @pytest.mark.parametrize(("gain", "clients", "kept"), [(3.5, 20, 14), (3.5, 9, 9), (3, 20, 20)])
-def test_fewer_rows_must_gain_more(monkeypatch, gain, clients, kept):
+def test_fewer_rows_need_a_larger_gain(monkeypatch, gain, clients, kept):
     points = np.random.default_rng(2).normal(size=(clients + 1, 2))
     points[:6, 0] += 20
     monkeypatch.setattr(decision, "bic_gain", lambda *_: gain)
     assert (server_cluster(points) > 0.5).sum() == kept
 
 
-def test_a_small_gain_counts_where_the_evidence_bears_it_out(monkeypatch):
+def test_a_small_gain_counts_if_the_evidence_confirms_it(monkeypatch):
     points = np.random.default_rng(2).normal(size=(21, 2))
     points[:6, 0] += 20
     found = helpful(20)
@@ -147,7 +147,7 @@ def test_a_small_gain_counts_where_the_evidence_bears_it_out(monkeypatch):
         assert not decision.confirmed(np.stack([~few, ~few], axis=1).astype(float), few)
 
 
-def test_the_evidence_may_bear_a_cluster_out_among_those_who_are_left(monkeypatch):
+def test_the_evidence_can_confirm_a_cluster_of_the_clients_that_are_left(monkeypatch):
     masks, found, asked = cloud(0, 21), helpful(20), []
     masks[5] = masks[6]
     monkeypatch.setattr(
@@ -157,7 +157,7 @@ def test_the_evidence_may_bear_a_cluster_out_among_those_who_are_left(monkeypatc
     assert np.array_equal(asked[0], np.delete(found, [5, 6], axis=0))
 
 
-def test_what_bears_out_adds_up_over_the_columns_that_are_worse():
+def test_confirmation_adds_up_over_the_worse_columns():
     apart = np.array([True] * 10 + [False] * 10)
     # a column of -g ± 1 and g ± 1 has R² = g² / (1 + g²), so it explains ln(1 + g²)
     noise = np.array([1.0, -1.0] * 10)
@@ -186,7 +186,7 @@ def test_the_best_cut_is_the_one_of_all_cuts():
         assert lower.tolist() == (line <= ratios[max(ratios)]).tolist()
 
 
-def test_equal_or_few_values_are_not_parted():
+def test_equal_or_few_values_are_not_separated():
     assert not decision.harmful(np.ones((8, 2))).any()
     assert not decision.harmful(np.array([[0.0, 0.0], [1.0, 1.0]])).any()
 

@@ -181,7 +181,7 @@ def test_tolerance_is_the_fall_since_the_last_check(fall, seen):
 
 
 @pytest.mark.parametrize("steps", [0, 1, 7])
-def test_steps_are_at_most_those_asked_for(steps):
+def test_steps_limits_the_number_of_steps(steps):
     rows, loss = problem(3, 10)
     theta, losses = learn_counting(rows, loss, steps=steps, tolerance=-INF)
     assert len(losses) == steps

@@ -58,7 +58,7 @@ def test_float32_on_the_cpu_is_compiled_and_the_rest_is_not():
     assert steps.kind_of(torch.zeros(2, 3, dtype=torch.float64)) == "torch"
 
 
-def test_without_the_compilers_torch_steps_in(monkeypatch):
+def test_without_compilers_the_steps_are_those_of_torch(monkeypatch):
     monkeypatch.setattr(steps, "installed", lambda _: False)
     assert steps.kind_of(torch.zeros(2, 3)) == "torch"
 

@@ -40,7 +40,7 @@ def test_lengths_without_the_compiler(monkeypatch):
 
 
 @pytest.mark.parametrize("chosen", [[0], [1, 4], [0, 1, 2, 4], [0, 1, 2, 3, 4]])
-def test_means_are_of_those_that_are_chosen(chosen):
+def test_means_are_of_the_chosen_rows(chosen):
     rows = matrix(5, 300)
     flags = torch.zeros(5, dtype=torch.bool)
     flags[chosen] = True

@@ -43,7 +43,7 @@ def test_distances_of_close_rows_far_from_the_origin_keep_their_digits():
     assert_allclose(found, cdist(rows, rows, "sqeuclidean"), rtol=1e-9)
 
 
-def test_float32_rows_are_measured_to_their_digits_and_close_ones_in_float64():
+def test_float32_rows_keep_their_digits_and_close_ones_use_float64():
     rows = torch.from_numpy(points(5, 20)).float()
     for result in (squared_distances(rows), centred_gram(rows), cosine_similarities(rows, rows[0])):
         assert result.dtype == torch.float64
@@ -57,7 +57,7 @@ def test_float32_rows_are_measured_to_their_digits_and_close_ones_in_float64():
     assert 0 < found.diagonal(5).max() < 1e-8
 
 
-def test_rows_of_one_magnitude_are_measured_as_well():
+def test_distances_of_rows_of_one_magnitude_are_as_exact():
     # every product is of one size, so that roundings do not average out
     signs = torch.sign(torch.from_numpy(points(1, 60_000))).float()
     rows = torch.tensor([0.0, 0.1, 0.13, 0.117, 0.3])[:, None] * signs
@@ -132,7 +132,7 @@ def test_cosine_distances_of_equal_rows_are_equal_to_the_bit():
     assert_close(found, torch.from_numpy(cdist(rows, rows, "cosine")), rtol=0, atol=1e-11)
 
 
-def test_one_huge_row_does_not_blur_the_distances_of_the_others():
+def test_one_huge_row_does_not_change_the_distances_of_the_others():
     rows, _ = benign(9, 100, seed=0)
     rows[0] = 1e12
     expected = torch.cdist(rows[1:].double(), rows[1:].double()).square()

@@ -21,7 +21,7 @@ def test_a_network_sorts_all_zeros_and_ones(count):
 
 
 @pytest.mark.parametrize(("count", "dropped"), [(7, 2), (8, 3), (9, 4), (10, 1)])
-def test_what_is_left_out_of_a_network_does_not_matter_to_the_middle(count, dropped):
+def test_comparisons_left_out_do_not_change_the_middle(count, dropped):
     rows = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
     expected = np.sort(rows, axis=1)
     assert len(network(count, dropped)) <= len(network(count))

@@ -25,13 +25,13 @@ def test_pieces_are_halved_until_they_fit_and_come_in_order(least):
     assert device.asked[0] == 11
 
 
-def test_what_is_cut_is_said_and_other_errors_are_not_touched(caplog):
+def test_halving_is_logged_once_and_other_errors_are_raised(caplog):
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             with_halving(lambda s: Device(5).take(s.stop - s.start), slice(0, 8), "test clients")
-    (said,) = caplog.messages
-    assert "out of memory with 8 test clients at once" in said
-    assert "Tried to allocate 2.50 GiB" in said
+    (message,) = caplog.messages
+    assert "out of memory with 8 test clients at once" in message
+    assert "Tried to allocate 2.50 GiB" in message
     calls = []
 
     def wrong(places):
@@ -48,7 +48,7 @@ def test_what_is_cut_is_said_and_other_errors_are_not_touched(caplog):
         wrong(slice(0, 1))
 
 
-def test_a_library_that_gets_no_memory_counts_too():
+def test_a_memory_error_of_a_library_counts_too():
     def work(places):
         if places.stop - places.start > 1:
             raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate")
@@ -60,7 +60,7 @@ def test_a_library_that_gets_no_memory_counts_too():
 def test_the_memory_of_a_failed_piece_is_free_when_the_halves_begin():
     alive = []
 
-    class Held:
+    class Kept:
         def __init__(self):
             alive.append(self)
 
@@ -71,18 +71,18 @@ def test_the_memory_of_a_failed_piece_is_free_when_the_halves_begin():
 
     def work(places):
         if places.stop - places.start > 2:
-            held = Held()
+            kept = Kept()
             alive.clear()
-            raise torch.cuda.OutOfMemoryError(f"{id(held)}")
+            raise torch.cuda.OutOfMemoryError(f"{id(kept)}")
         assert released == [True]
 
     with_halving(work, slice(0, 4), "things")
 
 
-def test_the_error_names_stage_device_what_was_asked_and_ways_out():
+def test_the_error_names_stage_device_request_and_remedies():
     with pytest.raises(DeviceMemoryError) as error, explain_memory_errors("aggregate", "cuda:1"):
         with_halving(lambda _: Device(0).take(1), slice(0, 4), "things")
-    said = str(error.value)
+    message = str(error.value)
     for words in (
         "the memory of cuda:1 does not suffice for the stage aggregate",
         "Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 23.6 GiB of which 1.20 GiB",
@@ -90,9 +90,9 @@ def test_the_error_names_stage_device_what_was_asked_and_ways_out():
         "device: cpu",
         "run the same command again",
     ):
-        assert words in said
-    assert "PYTORCH_ALLOC_CONF" not in said
-    assert "\n" not in said
+        assert words in message
+    assert "PYTORCH_ALLOC_CONF" not in message
+    assert "\n" not in message
     # other jobs may have given the memory back by then
     assert may_pass(error.value)
 

@@ -15,7 +15,7 @@ def test_pieces_of_work_keep_their_order_and_torch_its_threads():
     assert torch.get_num_threads() == before
 
 
-def test_work_is_handed_out_while_torch_has_one_thread():
+def test_work_is_distributed_while_torch_has_one_thread():
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
