@@ -17,17 +17,23 @@ from skymask.seeds import generator
 SEED = 20241
 
 
-def cases(registry):
-    """Every entry with its defaults, and with each other choice of its ``Literal`` parameters."""
-    found = []
+def cases(registry, slow=()):
+    """List every entry with its defaults, and with each other choice of its ``Literal`` parameters.
+
+    Entries whose name is in ``slow`` have the mark ``slow``.
+    """
+    listed = []
     for name, function in registry.items():
-        found.append(pytest.param(name, {}, id=name))
+        marks = [pytest.mark.slow] if name in slow else []
+        listed.append(pytest.param(name, {}, id=name, marks=marks))
         hints = get_type_hints(function)
         for key, parameter in inspect.signature(function).parameters.items():
             if get_origin(hints.get(key)) is Literal:
-                choices = [c for c in get_args(hints[key]) if c != parameter.default]
-                found += [pytest.param(name, {key: c}, id=f"{name}({key}={c})") for c in choices]
-    return found
+                for choice in get_args(hints[key]):
+                    if choice != parameter.default:
+                        label = f"{name}({key}={choice})"
+                        listed.append(pytest.param(name, {key: choice}, id=label, marks=marks))
+    return listed
 
 
 SHAPE = (1, 16, 16)

@@ -57,7 +57,7 @@ def samples(count=40, classes=10):
     return features, torch.randint(0, classes, (count,), generator=source)
 
 
-@every_attack
+@pytest.mark.parametrize(("name", "parameters"), cases(ATTACKS, slow={"skymask_adaptive"}))
 @settings(max_examples=30)
 @given(
     n=st.integers(1, 12),
