@@ -13,7 +13,7 @@ from skymask.artifacts.parquet import ArtifactError, read_table, write_table
 from skymask.artifacts.records import write_rows
 from skymask.artifacts.samples import write_samples
 from skymask.attacks.triggers import stamped
-from skymask.reporting import outputs, tables
+from skymask.reporting import outputs, table_files
 from skymask.reporting.figures import (
     accuracy_curves,
     heat_map,
@@ -156,7 +156,7 @@ def write_results(study, results, **rows):
     for name, cell in study.runs.items():
         for kind, rows_of in {**kinds, **rows}.items():
             write_rows(results / "runs" / name / f"{kind}.parquet", kind, name, rows_of(cell))
-    tables.write(study, results / "runs", results / "tables" / study.name)
+    table_files.write(study, results / "runs", results / "tables" / study.name)
 
 
 @pytest.fixture
