@@ -153,7 +153,7 @@ def test_publish_refuses_a_damaged_table(project, tmp_path):
     markdown = project.tables() / "accuracy.md"
     flip_bit(markdown)
     done = project.skymask(*publish)
-    assert refused(done, "accuracy.md is not as it was written")
+    assert refused(done, "accuracy.md has changed since it was written")
     assert not (tmp_path / "pages").exists()
     markdown.unlink()
     project.snakemake()

@@ -128,7 +128,7 @@ def test_the_cost_is_printed_and_the_log_shows_the_rounds(project):
             re.M,
         )
     assert re.search(
-        r"^cost     [\d.e-]+ core hours for 2 runs of 12 rounds in all; this call took [\d.:]+",
+        r"^cost     [\d.e-]+ core hours for 2 runs with 12 rounds in total; this call took [\d.:]+",
         done.stdout,
         re.M,
     )
