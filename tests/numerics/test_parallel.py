@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from skymask.numerics import parallel
+from tests.support.threads import with_threads
 
 
 def test_pieces_of_work_keep_their_order_and_torch_its_threads():
-    before = torch.get_num_threads()
-    seen = parallel.parallel_map(lambda number: (number, torch.get_num_threads()), range(7))
-    assert seen == [(number, 1) for number in range(7)]
-    assert torch.get_num_threads() == before
+    def work():
+        return parallel.parallel_map(lambda number: (number, torch.get_num_threads()), range(7))
+
+    assert with_threads(work) == [[(number, 1) for number in range(7)]] * 3
 
 
 def test_work_is_distributed_while_torch_has_one_thread():
@@ -31,13 +32,13 @@ def test_work_is_distributed_while_torch_has_one_thread():
 
 
 def test_an_error_in_a_piece_of_work_is_raised():
-    before = torch.get_num_threads()
-
     def work(number):
         if number == 2:
             raise ValueError("the third")
         return number
 
-    with pytest.raises(ValueError, match="the third"):
-        parallel.parallel_map(work, range(5))
-    assert torch.get_num_threads() == before
+    def raises():
+        with pytest.raises(ValueError, match="the third"):
+            parallel.parallel_map(work, range(5))
+
+    with_threads(raises)
