@@ -9,7 +9,7 @@ from hypothesis import settings
 
 torch.set_num_threads(1)
 settings.register_profile("suite", deadline=None, derandomize=True, database=None, max_examples=25)
-# SKYMASK_EXAMPLES=20000 looks further, at other examples every time
+# SKYMASK_EXAMPLES=20000 tries more examples, and new ones every time
 EXAMPLES = os.environ.get("SKYMASK_EXAMPLES")
 if EXAMPLES:
     further = {"derandomize": False, "max_examples": int(EXAMPLES), "print_blob": True}

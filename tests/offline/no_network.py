@@ -1,7 +1,7 @@
-"""No network: what connects beyond this machine, or asks for a name that is not its own, fails.
+"""A network block: connections and name look-ups beyond this machine fail.
 
-Unix sockets and loopback are left alone.  Python itself reports what it is about to do (PEP 578),
-so no library of Python's can go round it; other programs are not seen.
+Unix sockets and loopback work.  An audit hook (PEP 578) sees the calls of every Python library, but
+not those of other programs.
 """
 
 import os
@@ -17,18 +17,18 @@ WATCHED = {
     "socket.gethostbyname": 0,
     "socket.gethostbyaddr": 0,
 }
-"""What is reported, and which of its arguments is the place."""
+"""Audit events, and the position of the address in their arguments."""
 
 
 class NetworkError(AssertionError):
-    """A test reaches for the network.
+    """A test uses the network.
 
-    No OSError, which a loader would take for a download that failed.
+    It is no OSError, which a loader would take for a failed download.
     """
 
 
 def is_local(host: Any) -> bool:
-    """Whether a host, a name or an address, is this machine."""
+    """Tell whether a host name or address is this machine."""
     from ipaddress import ip_address
 
     host = host.decode(errors="replace") if isinstance(host, bytes) else host
@@ -41,17 +41,17 @@ def is_local(host: Any) -> bool:
 
 
 def refuse(event: str, arguments: tuple[Any, ...]) -> None:
-    """Raise NetworkError for what leads beyond this machine."""
+    """Raise NetworkError if an audit event leads beyond this machine."""
     if event not in WATCHED:
         return
     place = arguments[WATCHED[event]]
     if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
         if not (isinstance(place, tuple) and isinstance(place[0], str | bytes)):
-            # a Unix socket's path, the numbers of a netlink, or nothing: it is connected
+            # a Unix socket's path, a netlink's numbers, or nothing for a connected socket
             return
         place = place[0]
     if not is_local(place):
-        raise NetworkError(f"a test reaches for the network ({event} {place!r}): replace it")
+        raise NetworkError(f"a test uses the network ({event} {place!r}): replace the call")
 
 
 sys.addaudithook(refuse)

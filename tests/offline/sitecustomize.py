@@ -1,3 +1,3 @@
-"""Keeps the processes that tests start off the network: Python runs this file by itself."""
+"""The network block for processes that tests start; Python imports this file when it starts."""
 
 import no_network  # noqa: F401

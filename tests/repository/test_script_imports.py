@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import skymask
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 SOURCE = Path(skymask.__file__).parents[1]
 
-# compilers, and what only some methods and figures use
+# slow to load, and needed by some methods and figures only
 HEAVY = {
     "matplotlib",
     "numba",
@@ -57,10 +58,11 @@ FIGURES = {
 }
 
 
+@cache
 def loaded(code):
-    """The modules that a fresh interpreter holds after ``code``."""
+    """List the modules that a fresh interpreter has loaded after ``code``."""
     shown = f"{code}\nimport sys\nprint(*sys.modules, sep='\\n')"
-    run = {"capture_output": True, "text": True, "check": True, "timeout": 120}
+    run = {"capture_output": True, "text": True, "check": True, "timeout": 600}
     done = subprocess.run([sys.executable, "-c", shown], env={"PYTHONPATH": str(SOURCE)}, **run)
     return set(done.stdout.split())
 
@@ -72,33 +74,28 @@ def imports_of(script):
     )
 
 
-def test_every_script_says_what_it_needs():
+def test_every_script_is_listed():
     assert set(NEEDED) == {path.stem for path in SCRIPTS.glob("*.py")}
 
 
-@pytest.fixture(scope="module")
-def of_torch():
-    """What torch itself loads, in whatever version."""
-    return loaded("import torch")
-
-
-def check_loaded(code, needed, of_torch):
+def check_loaded(code, needed):
     found = loaded(code) & HEAVY
-    allowed = needed | (of_torch & HEAVY if "torch" in needed else set())
-    # matplotlib's and pandas' own
+    # what torch itself loads differs from version to version
+    allowed = needed | (loaded("import torch") & HEAVY if "torch" in needed else set())
+    # matplotlib and pandas load these
     allowed |= {"pyarrow.dataset", "scipy"} if "pandas" in needed else set()
     assert found <= allowed
-    assert needed <= found, "remove what it does not need any more"
+    assert needed <= found, "remove from the list what is no longer loaded"
 
 
 @pytest.mark.parametrize("script", NEEDED)
-def test_a_script_loads_what_it_needs_and_no_more(script, of_torch):
-    check_loaded(imports_of(script), NEEDED[script], of_torch)
+def test_a_script_loads_what_it_needs_and_no_more(script):
+    check_loaded(imports_of(script), NEEDED[script])
 
 
 @pytest.mark.parametrize("figure", FIGURES)
-def test_a_figure_loads_what_it_needs_and_no_more(figure, of_torch):
-    check_loaded(f"import skymask.reporting.figures.{figure}", FIGURES[figure], of_torch)
+def test_a_figure_loads_what_it_needs_and_no_more(figure):
+    check_loaded(f"import skymask.reporting.figures.{figure}", FIGURES[figure])
 
 
 @pytest.mark.parametrize("stage", ["train", "attack", "initialise"])

@@ -47,7 +47,7 @@ VARIED: dict[str, Any] = {
 }
 KINDS = ("metrics", "clients", "aggregates", "layers")
 
-DEADLINE = 600.0
+DEADLINE = 3600.0
 """Seconds that a test waits for an event or a process before it fails."""
 
 
