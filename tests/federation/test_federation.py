@@ -22,6 +22,10 @@ RUNS = {
 }
 
 
+def parties_of(run):
+    return federation(malicious=2, assumed_malicious=2, samples_per_client=20, **RUNS[run])
+
+
 def snapshot(parties):
     """Everything of the shared model and data that a stage could change."""
     model = parties.model
@@ -32,10 +36,9 @@ def snapshot(parties):
 
 @pytest.mark.parametrize("run", RUNS)
 def test_stages_change_nothing_of_a_federation_and_do_not_depend_on_their_order(run):
-    parties = federation(malicious=2, assumed_malicious=2, samples_per_client=20, **RUNS[run])
+    parties = parties_of(run)
     other = parties.initial_parameters() * 1.1 + 0.01
     start, statistics = parties.initial_parameters(), parties.initial_statistics()
-    before = snapshot(parties)
 
     def stages(parties):
         yield "train", lambda: train(parties, training_data(parties), start, 1)
@@ -45,19 +48,23 @@ def test_stages_change_nothing_of_a_federation_and_do_not_depend_on_their_order(
         yield "evaluate", lambda: evaluate(parties, other, statistics + 0.5)
         yield "evaluate the first", lambda: evaluate(parties, start)
 
-    forwards = {name: work() for name, work in stages(parties)}
-    fresh = federation(malicious=2, assumed_malicious=2, samples_per_client=20, **RUNS[run])
-    backwards = {name: work() for name, work in reversed(list(stages(fresh)))}
-    again = {name: work() for name, work in stages(parties)}
-    for name, results in forwards.items():
-        for repeated in (backwards[name], again[name]):
+    def results(parties, order=list):
+        before, kept = snapshot(parties), {}
+        for name, work in order(list(stages(parties))):
+            kept[name] = work()
+            after = snapshot(parties)
+            assert after[1] is before[1] is True
+            assert all(one.equal(two) for one, two in zip(before[0], after[0], strict=True)), name
+        return kept
+
+    forwards, again = results(parties), results(parties)
+    backwards = results(parties_of(run), reversed)
+    for name, expected in forwards.items():
+        for repeated in (again[name], backwards[name]):
             if name.startswith("evaluate"):
-                assert results == repeated
+                assert repeated == expected
             else:
-                assert all(one.equal(two) for one, two in zip(results, repeated, strict=True))
-    after = snapshot(parties)
-    assert after[1] is before[1] is True
-    assert all(one.equal(two) for one, two in zip(before[0], after[0], strict=True))
+                assert all(one.equal(two) for one, two in zip(expected, repeated, strict=True))
 
 
 def test_initial_parameters_and_statistics_are_copies():

@@ -49,6 +49,8 @@ def test_updates_that_are_not_finite_are_rejected_recorded_and_never_aggregated(
         else:
             assert row["reason"] in (None, "rejected")
         assert row["model_updated"] is True
+    # a rejected attacker is not accepted by mistake
+    assert all(row["fnr"] in (None, 0.0) for row in span.aggregates)
 
 
 def test_the_rest_is_aggregated_as_if_the_others_were_not_there(poison):

@@ -39,15 +39,19 @@ def test_no_more_than_so_many_items_wait_or_are_worked_on(limit):
 
     thread = threading.Thread(target=producer, daemon=True)
     thread.start()
-    for _ in range(limit):
-        assert handed.acquire(timeout=10)
-    # nothing is done yet: the next one waits, however long
-    assert not handed.acquire(timeout=0.2)
-    for done in range(1, 7):
-        gate.release()
-        if limit + done <= 6:
+    try:
+        for _ in range(limit):
             assert handed.acquire(timeout=10)
-            assert not handed.acquire(timeout=0.05)
+        # nothing is done yet: the next one waits, however long
+        assert not handed.acquire(timeout=0.2)
+        for done in range(1, 7):
+            gate.release()
+            if limit + done <= 6:
+                assert handed.acquire(timeout=10)
+                assert not handed.acquire(timeout=0.05)
+    finally:
+        # a failure must not leave the threads waiting
+        gate.release(6)
     thread.join(timeout=10)
     assert accepted == [*range(6)]
 
@@ -114,6 +118,30 @@ def test_an_error_ends_the_caller_at_a_later_call_and_the_rest_is_dropped():
         body()
     assert done == [0, 1]
     assert handed == [0, 1, 2]
+
+
+def test_an_error_is_raised_by_the_next_call_though_nothing_has_to_be_waited_for():
+    failed = threading.Event()
+
+    def work(item):
+        failed.set()
+        raise OSError("no space left on device")
+
+    def body():
+        with in_background(work, limit=9) as queue:
+            queue(0)
+            assert failed.wait(timeout=20)
+            deadline = time.monotonic() + 20
+            # the thread may need a moment to pass the error on
+            while time.monotonic() < deadline:
+                time.sleep(0.05)
+                queue(1)
+                handed.append(1)
+
+    handed = []
+    with pytest.raises(OSError, match="no space left"):
+        body()
+    assert len(handed) <= 1
 
 
 def test_a_caller_that_fails_drops_what_waits_and_keeps_its_own_error():
