@@ -7,6 +7,7 @@
 # make words  set up, check spelling and the words of .codespell-banned.txt
 # make docs   set up, build the documentation site: build/docs/index.html
 # make slurm  set up, with what a SLURM cluster needs on top
+# make schema set up, write the JSON Schema of study files anew: config/study.schema.json
 # make pins   pin the packages anew, with their hashes (PINS=--upgrade for newer versions)
 # make bench  set up, time the package and the alternatives to it (minutes; a quiet machine)
 # make clean  remove the environment and caches; results stay
@@ -19,7 +20,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 HASHED := $(PIP) --require-hashes -r requirements.txt
 
-.PHONY: run report test test-all lint words format docs bench slurm pins clean
+.PHONY: run report test test-all lint words format schema docs bench slurm pins clean
 
 run: .venv/run.stamp
 	@SKYMASK_SUMMARY=later $(BIN)/snakemake --cores $(CORES) --configfile $(STUDY) --config scale=$(SCALE)
@@ -54,6 +55,9 @@ format: .venv/dev.stamp
 docs: .venv/docs.stamp
 	$(BIN)/sphinx-build -q -n -W --keep-going docs build/docs
 	@echo "see build/docs/index.html"
+
+schema: .venv/run.stamp
+	$(BIN)/python -m skymask.study.schema
 
 bench: .venv/dev.stamp
 	$(BIN)/python benchmarks/run.py --out results/bench/bench

@@ -1,4 +1,4 @@
-"""The command ``skymask``: questions about a study, answered from its files."""
+"""Command ``skymask``: status, tables and traces of a study, from its files."""
 
 import argparse
 import os
@@ -13,20 +13,27 @@ from skymask.jobs import resume, status
 from skymask.reporting import console, publish, timings, trace
 from skymask.study import load
 
-COMMANDS = {
-    "summary": (console.summary, "print the tables of a study and where its files lie"),
-    "timings": (timings.text, "print what the wall time of a study's jobs went to"),
+SUMMARIES = {
+    "summary": (console.summary, "print the tables of a study and the place of its files"),
+    "timings": (timings.text, "print how long the jobs of a study took, by stage"),
 }
-"""A function of a study's name and the results folder, and what it does."""
+"""Commands that need the study's name and the results folder only, with their help."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return its exit code."""
+    """Run the command ``skymask``.
+
+    Args:
+        arguments: What follows the command's name; by default those of the process.
+
+    Returns:
+        The exit code.
+    """
     try:
         code = _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        # whoever read it, such as head, has seen enough; nor is the rest to be written at exit
+        # the reader, such as head, has closed the pipe: Python must not write the rest at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
@@ -41,28 +48,14 @@ def _run(arguments: list[str] | None) -> int:
         if given.command == "resume":
             resume.clear(given.adopt, lambda sentence: print(sentence, flush=True))
             resume.snakemake(rest)
-            return 0
-        if given.command == "trace":
-            found = trace.trace(given.table, given.cell, given.setting, given.column)
-            print(found.text)
-            return 1 if found.problems else 0
-        study = load.from_files([given.study], _config(given))
-        if given.command == "status":
-            print(status.text(study, given.results))
-        elif given.command == "publish":
-            where = (given.results, _base(), given.to)
-            print(publish.write(study, given.study, *where, date.today()))
+        elif given.command == "trace":
+            traced = trace.trace(given.table, given.cell, given.setting, given.column)
+            print(traced.text)
+            return 1 if traced.problems else 0
         else:
-            answer, _ = COMMANDS[given.command]
-            print(answer(study.name, given.results))
+            print(_of_a_study(given))
     except FileNotFoundError as error:
-        if given.command == "trace":
-            way_out = "name a table of a study that has run, results/tables/STUDY/NAME.csv"
-        else:
-            way_out = f"run snakemake --configfile {shlex.quote(given.study)}{_overrides(given)}"
-            if error.filename == given.study:
-                way_out = "name a study file, such as config/config.yaml"
-        print(f"{error.filename} is missing: {way_out}", file=sys.stderr)
+        print(f"{error.filename} is missing: {_hint(given, error)}", file=sys.stderr)
         return 1
     except ValueError as error:
         print(error, file=sys.stderr)
@@ -70,18 +63,41 @@ def _run(arguments: list[str] | None) -> int:
     return 0
 
 
+def _of_a_study(given: argparse.Namespace) -> str:
+    """The output of a command about a study."""
+    study = load.from_files([given.study], _overrides(given))
+    if given.command == "status":
+        return status.text(study, given.results)
+    if given.command == "publish":
+        where = (given.results, _base(), given.to)
+        return str(publish.write(study, given.study, *where, date.today()))
+    summary, _ = SUMMARIES[given.command]
+    return summary(study.name, given.results)
+
+
+def _hint(given: argparse.Namespace, error: FileNotFoundError) -> str:
+    """What to do about a missing file."""
+    if given.command == "trace":
+        return "name a table of a study that has run, results/tables/STUDY/NAME.csv"
+    if error.filename == given.study:
+        return "name a study file, such as config/config.yaml"
+    pairs = [*given.config, *([f"scale={given.scale}"] if given.scale else [])]
+    overrides = f" --config {shlex.join(pairs)}" if pairs else ""
+    return f"run snakemake --configfile {shlex.quote(given.study)}{overrides}"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="skymask", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    of_a_study = {name: does for name, (_, does) in COMMANDS.items()}
-    of_a_study["status"] = "print how far a study is, what has failed, and how long is left"
-    of_a_study["publish"] = "copy the tables and figures of a study, with a page over them"
-    for name, does in of_a_study.items():
-        show = commands.add_parser(name, help=does)
-        show.add_argument("study", nargs="?", default="config/config.yaml", help="the study file")
-        show.add_argument("--results", type=Path, default=Path("results"), help="results folder")
-        show.add_argument("--scale", choices=("full", "small"), help="of the study that was run")
-        show.add_argument(
+    of_a_study = {name: text for name, (_, text) in SUMMARIES.items()}
+    of_a_study["status"] = "print how far a study is, what has failed, and how much time is left"
+    of_a_study["publish"] = "copy the tables and figures of a study, with a page that shows them"
+    for name, text in of_a_study.items():
+        command = commands.add_parser(name, help=text)
+        command.add_argument("study", nargs="?", default="config/config.yaml", help="study file")
+        command.add_argument("--results", type=Path, default=Path("results"), help="results folder")
+        command.add_argument("--scale", choices=("full", "small"), help="scale of the study")
+        command.add_argument(
             "--config",
             nargs="+",
             default=[],
@@ -89,62 +105,52 @@ def _parser() -> argparse.ArgumentParser:
             help="keys of the study file to override, as for snakemake",
         )
         if name == "publish":
-            show.add_argument("--to", type=Path, required=True, help="folder of the page's folder")
-    follow = commands.add_parser(
-        "trace", help="print which files a number of a table comes from, and compute it again"
+            command.add_argument(
+                "--to", type=Path, required=True, help="folder in which the study gets a folder"
+            )
+    traced = commands.add_parser(
+        "trace", help="print the files that a number of a table comes from, and recompute it"
     )
-    follow.add_argument("table", type=Path, help="the table: results/tables/STUDY/accuracy.csv")
-    follow.add_argument(
-        "--cell", required=True, metavar="ATTACK,DEFENSE", help="labels as the table has them"
+    traced.add_argument("table", type=Path, help="such as results/tables/STUDY/accuracy.csv")
+    traced.add_argument(
+        "--cell", required=True, metavar="ATTACK,DEFENSE", help="labels as in the table"
     )
-    follow.add_argument("--setting", help="the cell's setting, where the study varies more axes")
-    follow.add_argument(
-        "--column", action="append", default=[], help="a number of the cell; by default all"
+    traced.add_argument("--setting", help="setting of the cell, in studies that vary other axes")
+    traced.add_argument(
+        "--column", action="append", default=[], help="column of the table; by default all numbers"
     )
-    again = commands.add_parser(
+    resumed = commands.add_parser(
         "resume",
         allow_abbrev=False,
-        help="go on after Snakemake was killed: end the SLURM jobs it left here, then run it",
+        help="continue after Snakemake was killed: end the SLURM jobs it left, then run it",
         usage="skymask resume [--adopt] ARGUMENTS OF SNAKEMAKE",
-        epilog="such as: skymask resume --profile profiles/slurm --configfile STUDY",
+        epilog="example: skymask resume --profile profiles/slurm --configfile STUDY",
     )
-    again.add_argument(
-        "--adopt", action="store_true", help="wait for those jobs and keep what they make"
+    resumed.add_argument(
+        "--adopt", action="store_true", help="wait for those jobs and keep their results"
     )
     return parser
 
 
-def _config(given: argparse.Namespace) -> dict[str, Any]:
+def _overrides(given: argparse.Namespace) -> dict[str, Any]:
     """The keys that the command line overrides, as Snakemake reads them."""
     for pair in given.config:
         if "=" not in pair:
             raise ValueError(f"--config {pair} sets nothing: write it as key=value")
-    config: dict[str, Any] = {}
-    if given.config:
-        from snakemake.cli import parse_config  # takes half a second
+    scale = {"scale": given.scale} if given.scale else {}
+    if not given.config:
+        return scale
+    from snakemake.cli import parse_config  # takes half a second
 
-        config = parse_config(given.config)
-    return config | ({"scale": given.scale} if given.scale else {})
-
-
-def _overrides(given: argparse.Namespace) -> str:
-    """The command line's overrides, as Snakemake takes them."""
-    pairs = [*given.config, *([f"scale={given.scale}"] if given.scale else [])]
-    return f" --config {shlex.join(pairs)}" if pairs else ""
+    return {**parse_config(given.config), **scale}
 
 
 def _base() -> Path:
-    """The folder with the workflow: where the command is run, else where the package lies.
-
-    Raises ValueError where there is none.
-    """
-    found = (Path.cwd(), Path(skymask.__file__).resolve().parents[2])
-    for base in found:
+    """The folder with the workflow: the current one, or the repository of the package."""
+    for base in (Path.cwd(), Path(skymask.__file__).resolve().parents[2]):
         if (base / "Snakefile").exists():
             return base
-    raise ValueError(
-        "the workflow is not here: run the command in the folder that holds the Snakefile"
-    )
+    raise ValueError("there is no Snakefile here: run the command in the folder that has it")
 
 
 if __name__ == "__main__":

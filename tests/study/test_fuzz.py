@@ -1,4 +1,4 @@
-"""Whatever a study file holds, reading it gives a study or a StudyError, soon, and nothing else.
+"""Study files with random content: each gives a study or a StudyError, within seconds.
 
 SKYMASK_EXAMPLES=20000 tries more.
 """
@@ -115,7 +115,7 @@ def read(config):
         return None
     assert found.cells
     for cell in found.cells:
-        # what is accepted can be written, and read back as the same run
+        # an accepted experiment can be written, and read back as the same run
         assert Experiment.from_json(cell.experiment.to_json()).run == cell.experiment.run
     assert found.runs
     return found
@@ -157,7 +157,7 @@ def endless():
 
 MANY = list(range(3000))
 MORE = list(range(1, 3001))
-FLOODS = {
+TOO_MANY = {
     "a million cells": (
         {"data_seed": [*range(1000)], "training_seed": [*range(1000)]},
         "the grid: its lists have 1000000 combinations, more than the 50000 cells of a grid",
@@ -200,8 +200,8 @@ FLOODS = {
 }
 
 
-@pytest.mark.parametrize(("change", "expected"), FLOODS.values(), ids=FLOODS)
-def test_a_flood_is_refused_before_it_is_spread(change, expected):
+@pytest.mark.parametrize(("change", "expected"), TOO_MANY.values(), ids=TOO_MANY)
+def test_too_many_values_are_refused_before_they_are_combined(change, expected):
     with pytest.raises(grid.StudyError) as error:
         load.from_config({**VALID, **change}, "fuzz.yaml")
     assert expected in str(error.value)
@@ -213,7 +213,7 @@ def test_a_study_of_many_values_is_read():
     assert len(found.cells) == 2000
 
 
-def test_a_value_given_twice_is_still_found():
+def test_a_value_given_twice_is_refused():
     with pytest.raises(grid.StudyError, match=r"attack: 'min_max' is given twice"):
         load.from_config({**VALID, "attack": ["min_max", "none", {"name": "min_max"}]})
     with pytest.raises(grid.StudyError, match=r"local_lr: 1.0 is given twice"):
@@ -231,7 +231,7 @@ NOT_YAML = [
 
 
 @pytest.mark.parametrize("content", NOT_YAML, ids=range(len(NOT_YAML)))
-def test_a_file_that_is_no_study_is_named(tmp_path, capsys, content):
+def test_a_file_that_is_no_study_is_named_in_the_message(tmp_path, capsys, content):
     path = tmp_path / "odd.yaml"
     path.write_bytes(content)
     assert cli.main(["status", str(path)]) == 1

@@ -1,4 +1,4 @@
-"""Studies: the grid and its cells, what determines a run's name, and what only holds together."""
+"""Grids of study files: cells, labels, run names and shipped studies."""
 
 import datetime
 import hashlib
@@ -155,7 +155,7 @@ def test_exclude_by_parameter_leaves_the_other_variants():
         attack=["none", variants], exclude=[{"attack": {"name": "min_max", "perturbation": "std"}}]
     )
     assert [c.attack for c in grid.cells] == ["none", "min_max(tolerance=0.001)", "min_max"]
-    # a default that nobody wrote is a parameter too
+    # a default that the file does not give is a parameter too
     grid = read(
         attack=["none", variants], exclude=[{"attack": {"name": "min_max", "tolerance": 1e-5}}]
     )
@@ -296,7 +296,7 @@ def test_a_setting_names_the_other_axes_that_vary_and_no_seeds():
 # --- compositions -------------------------------------------------------------------------------
 
 
-def test_a_composition_is_a_defense_with_what_comes_before_it():
+def test_a_composition_is_a_defense_with_pre_aggregators():
     parts = ["norm_clip", {"name": "bucketing", "size": 3}, "krum"]
     (cell,) = read(defense=[parts], malicious_share=0.1).cells
     assert cell.experiment.defense == Method(
@@ -342,21 +342,21 @@ def test_the_order_and_the_parameters_of_pre_aggregators_name_a_run():
 
 
 @pytest.mark.parametrize(
-    ("defense", "told"),
+    ("defense", "assumed"),
     [
         ("median", None),
         (["norm_clip", "median"], None),
-        # the rule does not ask for f, but what comes before it does
+        # the defense does not use f, but its pre-aggregator does
         (["nnm", "median"], 2),
         (["norm_clip", "nnm", "fedavg"], 2),
         (["bucketing", "krum"], 2),
     ],
 )
-def test_the_server_reckons_with_attackers_where_any_part_asks(defense, told):
-    assert experiment_of(defense=[defense]).assumed_malicious == told
+def test_the_server_assumes_malicious_clients_where_any_part_uses_them(defense, assumed):
+    assert experiment_of(defense=[defense]).assumed_malicious == assumed
 
 
-def test_bucketing_leaves_fewer_rows_to_the_rule():
+def test_bucketing_leaves_fewer_rows_to_the_defense():
     few = [{"name": "bucketing", "size": [1, 2, 3, 4, 50]}, "krum"]
     grid = read(defense=[few, [{"name": "bucketing", "size": 4}, "nnm", "fedavg"]])
     assert [cell.undefined for cell in grid.cells] == [
@@ -367,7 +367,7 @@ def test_bucketing_leaves_fewer_rows_to_the_rule():
         "krum needs n ≥ f + 3 clients (n = 1, f = 2)",
         None,
     ]
-    # what comes before is judged by the rows that are left there, and in order
+    # each part is checked with the rows that the parts before it leave
     twice = [{"name": "bucketing", "size": 3}, {"name": "bucketing", "size": 2}, "nnm", "median"]
     grid = read(defense=[twice, "fedavg"], malicious_share=0.3)
     assert grid.cells[0].undefined == "nnm needs n > f clients (n = 2, f = 3)"
@@ -378,7 +378,7 @@ def test_bucketing_leaves_fewer_rows_to_the_rule():
     )
 
 
-def test_exclude_meets_a_composition_by_all_its_parts():
+def test_exclude_matches_a_composition_by_all_its_parts():
     axis = ["krum", ["nnm", "krum"], [{"name": "bucketing", "size": [2, 3]}, "krum"]]
 
     def kept(*excluded):
@@ -403,7 +403,7 @@ def test_exclude_meets_a_composition_by_all_its_parts():
         kept({"defense": [["nnm", "fedavg"]]})
 
 
-def test_a_run_rests_on_the_modules_of_all_parts_of_its_methods():
+def test_a_run_depends_on_the_modules_of_all_parts_of_its_methods():
     (cell,) = read(defense=[["norm_clip", "nnm", "krum"]]).cells
     assert set(modules_of("defense", cell.experiment.defense)) == {
         f"skymask.defenses.{name}" for name in ("norm_clip", "nnm", "krum")
@@ -444,7 +444,7 @@ def test_coordinates_name_a_run_and_their_defaults_need_not_be_written():
     assert run_of(attack=fine(share=1)) == run_of(attack=fine(share=1.0))
 
 
-def test_labels_show_coordinates_in_brackets_beside_the_parameters():
+def test_labels_show_coordinates_in_brackets_after_the_parameters():
     assert labels_of(fine(share=0.1)) == ["min_max[share=0.1]"]
     assert labels_of({**fine(layers=["1.weight", "3.bias"]), "perturbation": "std"}) == [
         "min_max(perturbation=std)[layers=1.weight+3.bias]"
@@ -510,7 +510,7 @@ def test_layers_are_those_of_each_model_of_the_grid():
 # --- backdoors ----------------------------------------------------------------------------------
 
 
-def test_an_attack_of_several_halves_has_the_parameters_of_all():
+def test_an_attack_on_data_and_updates_has_the_parameters_of_both():
     known = entries("attack")
     assert set(known) == {*ATTACKS, *DATA_ATTACKS}
     assert set(TRIGGERS) <= set(known)
@@ -541,7 +541,7 @@ def test_a_trigger_as_large_as_the_image_fits_and_a_larger_one_does_not():
 # --- cells that are no run ----------------------------------------------------------------------
 
 
-def test_an_undefined_cell_is_kept_with_its_sentence_and_is_no_run():
+def test_an_undefined_cell_is_kept_with_its_reason_and_is_not_run():
     grid = read(defense=["fedavg", "trimmed_mean"], malicious_share=0.5)
     fedavg, trimmed = grid.cells
     assert fedavg.undefined is None
@@ -549,7 +549,7 @@ def test_an_undefined_cell_is_kept_with_its_sentence_and_is_no_run():
     assert list(grid.runs) == [fedavg.experiment.run]
 
 
-def test_an_undefined_attack_is_said_too_and_both_together():
+def test_an_undefined_attack_is_a_reason_too_and_both_are_named():
     few = "min_max needs two benign clients (n = 10, f = 9)"
     grid = read(attack=["none", "min_max"], defense=["fedavg", "krum"], malicious_share=0.9)
     assert {(c.attack, c.defense): c.undefined for c in grid.cells} == {
@@ -586,7 +586,7 @@ def test_studies_share_the_runs_of_common_cells():
     assert common == {run_of(attack="min_max", defense="krum")}
 
 
-ELSEWHERE = {
+INDEPENDENT = {
     "study": "other",
     "rounds": 20,
     "rounds_per_job": 1,
@@ -629,16 +629,16 @@ DETERMINING = {
 
 
 def test_every_key_is_known_to_determine_a_run_or_not():
-    assert set(ELSEWHERE) | set(DETERMINING) == set(FIELDS)
+    assert set(INDEPENDENT) | set(DETERMINING) == set(FIELDS)
 
 
-@pytest.mark.parametrize("key", ELSEWHERE)
-def test_a_run_is_the_same_whatever(key):
-    assert run_of(**{key: ELSEWHERE[key]}) == run_of()
+@pytest.mark.parametrize("key", INDEPENDENT)
+def test_a_run_does_not_depend_on(key):
+    assert run_of(**{key: INDEPENDENT[key]}) == run_of()
 
 
 @pytest.mark.parametrize("key", DETERMINING)
-def test_a_run_is_another_with_another(key):
+def test_a_run_depends_on(key):
     # a share of every natural client needs natural clients
     natural = {"dataset": "har", "partition": "natural", "clients": 30}
     base = natural if key == "root_share" else {}
@@ -656,7 +656,7 @@ def test_a_run_is_another_with_another(key):
         ("partition", {"name": "dirichlet", "alpha": 0.1}),
     ],
 )
-def test_a_run_is_another_with_another_parameter(key, value):
+def test_a_run_depends_on_the_parameter(key, value):
     assert run_of(**{key: value}) != run_of(**{key: value["name"]})
 
 
@@ -705,7 +705,7 @@ def test_a_choice_is_the_choice_and_nothing_that_only_equals_it():
     assert name == run_of(defense={"name": "skymask", "clusters": 2})
 
 
-def test_the_server_reckons_with_attackers_only_where_the_rule_asks():
+def test_the_server_assumes_malicious_clients_only_where_the_defense_uses_them():
     assert experiment_of(defense="fedavg").assumed_malicious is None
     assert experiment_of(defense="fedavg", assumed_malicious=4).assumed_malicious is None
     assert experiment_of(defense="krum").assumed_malicious == 2
@@ -715,12 +715,12 @@ def test_the_server_reckons_with_attackers_only_where_the_rule_asks():
     assert run_of(defense="fedavg", assumed_malicious=2) == run_of(defense="fedavg")
 
 
-def test_the_server_reckons_with_the_share_even_when_nobody_attacks():
+def test_the_server_assumes_the_share_also_without_an_attack():
     found = experiment_of(attack="none", malicious_share=0.3)
     assert (found.malicious, found.assumed_malicious) == (0, 3)
     found = experiment_of(attack="min_max", malicious_share=0.3)
     assert (found.malicious, found.assumed_malicious) == (3, 3)
-    # without attackers the share changes no run of a rule that does not ask
+    # without an attack the share changes no run of a defense that does not use it
     shares = {run_of(attack="none", defense="fedavg", malicious_share=s) for s in (0, 0.1, 0.3)}
     assert len(shares) == 1
 
@@ -846,7 +846,7 @@ def test_shipped_studies_are_valid(path):
     found = load.from_config(config, str(path))
     assert found.runs
     reasons = [cell for cell in found.cells if cell.undefined]
-    # no rule is named that its study cannot hold, but for the shares of malicious clients it is on
+    # all cells are defined, except for large shares of malicious clients in their own study
     assert not reasons or path.stem == "malicious_share"
     assert {cell.varied["malicious_share"] for cell in reasons} <= {0.6, 0.8}
     assert all(cell.undefined is None for cell in found.cells if cell.defense == "skymask")

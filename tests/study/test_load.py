@@ -1,4 +1,4 @@
-"""Study files, and the values of --config, as they are read."""
+"""Reading of study files and of the values of --config."""
 
 import pytest
 import yaml
@@ -40,10 +40,10 @@ STUDY = {
         "[2020-01-01x, ~/data, 'a: b']",
     ],
 )
-def test_a_value_of_the_command_line_is_what_it_is_in_a_study_file(text):
+def test_a_value_of_the_command_line_has_the_type_of_a_study_file(text):
     given = parse_config([f"key={text}"])
     assert load.typed(given) == {"key": yaml.safe_load(text)}
-    # as Snakemake hands it to a job
+    # as Snakemake passes it to a job
     again = parse_config([f"key={given['key']!r}"])
     assert load.typed(again) == load.typed(given)
 
@@ -87,9 +87,9 @@ def test_a_command_refuses_a_key_written_twice(tmp_path, capsys, command):
     file = tmp_path / "s.yaml"
     file.write_text(yaml.safe_dump(STUDY) + "rounds: 6\n")
     assert cli.main([command, str(file), "--results", str(tmp_path)]) == 1
-    said = capsys.readouterr().err
-    assert f"{file}: a mistake, nothing was started" in said
-    assert "rounds: is written twice" in said
+    shown = capsys.readouterr().err
+    assert f"{file}: a mistake, nothing was started" in shown
+    assert "rounds: is written twice" in shown
 
 
 def test_files_and_overrides_are_merged_as_snakemake_does(tmp_path):

@@ -1,4 +1,4 @@
-"""The package as read from its source: the same methods as when imported, and fingerprints."""
+"""Registries and fingerprints that are read from the source of the package."""
 
 import inspect
 import os
@@ -72,7 +72,7 @@ def test_the_kinds_and_choices_of_parameters_are_those_of_the_annotations(entry,
     for parameter in entry.parameters.values():
         shown = annotations[parameter.name]
         shown = shown if isinstance(shown, str) else str(shown).replace("typing.", "")
-        # a parameter that is neither is one that a study file cannot be checked for
+        # a parameter with neither could not be checked in a study file
         assert parameter.kinds or parameter.choices
         for choice in parameter.choices:
             assert repr(choice) in shown.replace('"', "'")
@@ -164,7 +164,7 @@ def test_the_facts_of_a_data_set_are_read():
     assert facts == {"shape": (1, 8, 8), "classes": 10, "train": 1437, "test": 360}
 
 
-def test_imports_are_found_wherever_they_stand():
+def test_imports_are_found_in_functions_too():
     assert fingerprint.imports("skymask.jobs.spans") == {
         f"skymask.{name}" for name in ("jobs.costs", "jobs.paths", "study.grid")
     }
@@ -175,7 +175,7 @@ def test_imports_are_found_wherever_they_stand():
     assert fingerprint.imports("skymask.study.experiment") == set()
 
 
-def test_what_is_not_there_is_an_error():
+def test_unknown_modules_and_registries_are_errors():
     with pytest.raises(KeyError, match=r"skymask\.nothing"):
         registry.tree("skymask.nothing")
     with pytest.raises(KeyError, match="NOTHING"):
@@ -260,7 +260,7 @@ def test_an_edit_of_one_defense_changes_that_defense_only(package):
     assert changed == {"krum"}
 
 
-def test_an_edit_of_a_constant_far_below_changes_what_rests_on_it(package):
+def test_an_edit_of_a_constant_changes_all_that_depends_on_it(package):
     changed = changed_by_edit(package, "numerics/distances.py", "1e-300", "1e-299")
     assert {"krum", "fltrust", "skymask"} <= changed
     changed = changed_by_edit(
@@ -364,7 +364,7 @@ def test_a_new_method_is_read_from_its_source_alone(package):
 HEAVY = ("torch", "torchvision", "pandas", "pyarrow", "sklearn", "matplotlib", "numpy", "scipy")
 
 
-def test_what_the_snakefile_imports_is_light():
+def test_the_snakefile_imports_nothing_slow():
     light = [
         "contracts",
         "artifacts.atomic",

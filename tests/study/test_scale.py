@@ -1,4 +1,4 @@
-"""The small scale of a study."""
+"""Small scale of a study."""
 
 import pytest
 import yaml
@@ -51,13 +51,13 @@ def test_the_small_scale_changes_what_it_names_and_nothing_else():
     assert run.assumed_malicious == full.cells[0].experiment.assumed_malicious
 
 
-def test_at_small_scale_a_run_is_that_of_a_study_which_says_so_itself():
+def test_at_small_scale_a_run_is_that_of_a_study_with_these_values():
     plain = {k: v for k, v in STUDY.items() if k != "small"}
     alone = load.from_config({**plain, **STUDY["small"]})
     assert set(alone.runs) == set(read(scale="small").runs)
 
 
-def test_what_is_not_smaller_is_not_said():
+def test_a_value_that_does_not_change_is_not_listed():
     small = read(scale="small", small={"clients": 50, "rounds": 30})
     assert small.reduced == {"rounds": (100, 30)}
 
@@ -70,7 +70,7 @@ def test_a_study_without_a_small_scale_says_what_to_write():
 
 
 @pytest.mark.parametrize("key", ["study", "scale", "small"])
-def test_what_a_study_is_does_not_change_with_its_scale(key):
+def test_keys_that_are_the_same_at_every_scale_are_refused(key):
     found = mistakes(scale="small", small={key: "x", "rounds": 30})
     assert found == [f"small: {key!r} is the same at every scale: remove it"]
 
@@ -81,7 +81,7 @@ def test_unknown_keys_and_scales_are_named():
     assert mistakes(scale="tiny")[0].startswith("scale: 'tiny' must be 'full' or 'small'. ")
 
 
-def test_a_mistake_at_the_small_scale_is_said_in_full_scale_too():
+def test_a_mistake_at_the_small_scale_is_reported_at_full_scale_too():
     found = mistakes(small={"clients": 1})
     assert len(found) == 1
     assert found[0].startswith("at scale small: clients: 1 ")

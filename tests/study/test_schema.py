@@ -67,7 +67,7 @@ def read(path):
 
 
 def test_the_committed_schema_is_the_generated_one():
-    message = "run: python -m skymask.study.schema"
+    message = "run: make schema"
     assert schema.FILE.read_text(encoding="utf-8") == schema.text(), message
     Draft7Validator.check_schema(COMMITTED)
 

@@ -1,8 +1,7 @@
-"""What one run is: everything that determines its numbers, and nothing else.
+"""Experiments: all that determines the results of a run.
 
-Two studies that ask for the same experiment share its run.  How many rounds are wanted and how
-they are cut into jobs is not part of it: a longer run continues a shorter one.  This module
-imports nothing heavy; the Snakefile uses it.
+Studies with the same experiment share its run.  The number of rounds and their division into jobs
+are not part of an experiment: a longer run continues a shorter one.
 """
 
 import hashlib
@@ -11,17 +10,20 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 SCHEMA_VERSION = 4
-"""Version of the artifacts; a change makes every cached file stale.  Since 4 they are sealed."""
+"""Version of the artifacts; a change makes every cached file outdated."""
 
 SERVER = -1
-"""The server's number among the clients."""
+"""Index of the server, among those of the clients."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """An attack, a defense, or a partition: its registry name and all its parameters.
+    """An attack, a defense or a partition.
 
-    ``pre_aggregators`` act on the updates before a defense, in this order.
+    Attributes:
+        name: Name in the registry.
+        parameters: All parameters by name, defaults included.
+        pre_aggregators: Methods that transform the updates before a defense, in this order.
     """
 
     name: str
@@ -30,18 +32,23 @@ class Method:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Method":
-        """Read back what ``dataclasses.asdict`` makes of a method."""
+        """Return the method that ``dataclasses.asdict`` made ``values`` of."""
         before = tuple(map(cls.from_dict, values.get("pre_aggregators", ())))
         return cls(**{**values, "pre_aggregators": before})
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One run: a cell of a grid, with one data seed and one training seed.
+    """The specification of one run: a cell of a grid, with its two seeds.
 
-    ``malicious`` counts the clients that attack; ``assumed_malicious`` is what the server reckons
-    with, ``None`` for a defense that does not ask.  Learning rates are per step; ``evaluate_every``
-    counts rounds; ``threads`` and ``device`` are here because they can change the last bits.
+    The attributes are the keys of a study file, except for these:
+
+    Attributes:
+        malicious: Number of malicious clients.
+        assumed_malicious: Number of malicious clients that the server assumes; None for a defense
+            that does not use it.
+        threads: Threads of a job; like ``device`` part of the experiment because it can change
+            the last bits of results.
     """
 
     dataset: str
@@ -71,12 +78,12 @@ class Experiment:
 
     @property
     def hash(self) -> str:
-        """Eight hexadecimal digits over the canonical form."""
+        """Eight hexadecimal digits of a SHA-256 hash of all attributes."""
         return _digest({"schema": SCHEMA_VERSION, **asdict(self)})
 
     @property
     def run(self) -> str:
-        """The run's name: a readable slug and the hash."""
+        """The name of the run: names of its parts, seeds and hash."""
         seeds = f"{self.data_seed}.{self.training_seed}"
         defense = "_".join(m.name for m in (*self.defense.pre_aggregators, self.defense))
         names = (self.dataset, self.model, self.attack.name, defense, seeds, self.hash)
@@ -84,7 +91,7 @@ class Experiment:
 
     @property
     def partition_spec(self) -> dict[str, Any]:
-        """What the split of the training data depends on."""
+        """The attributes that the split of the training data depends on."""
         keys = ("dataset", "clients", "samples_per_client", "data_seed")
         root = ("root_size", "root_bias", "root_share")
         values = {key: getattr(self, key) for key in (*keys, *root)}
@@ -92,24 +99,29 @@ class Experiment:
 
     @property
     def partition_id(self) -> str:
-        """The partition's name: shared by all runs that split the data alike."""
+        """The name of the partition, shared by all runs with the same split of the data."""
         digest = _digest({"schema": SCHEMA_VERSION, **self.partition_spec})
         return f"{self.dataset}-{self.partition.name}-{self.data_seed}-{digest}"
 
     def evaluates(self, round_: int) -> bool:
-        """Whether ``round_`` (from 1) is evaluated: every ``evaluate_every`` rounds.
+        """Return whether a round, counted from 1, is evaluated.
 
-        The last round of a run is no exception, so that a longer run has the rows of a shorter one.
+        Only each ``evaluate_every``-th is, also at the end: a longer run has the rows of a
+        shorter one.
         """
         return round_ % self.evaluate_every == 0
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, one line per key."""
+        """Return the experiment as JSON with sorted keys, one line per key."""
         return json.dumps({"run": self.run, **asdict(self)}, indent=1, sort_keys=True) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Experiment":
-        """Read ``to_json`` back.  Raises ValueError when it is no experiment of this version."""
+        """Return the experiment that ``to_json`` wrote.
+
+        Raises:
+            ValueError: The text is not an experiment of this version.
+        """
         try:
             values = json.loads(text)
             run = values.pop("run")
