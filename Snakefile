@@ -6,12 +6,6 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-# the default study; a study given by --configfile stands alone
-if not workflow.overwrite_configfiles:
-
-    configfile: f"{os.path.dirname(workflow.snakefile)}/config/config.yaml"
-
-
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/partition.smk"
@@ -56,16 +50,16 @@ rule figures:
 onstart:
     refuse_unwritable()
     refuse_orphans()
-    adopt()
-    show()
+    adopt_finished_jobs()
+    start_monitor()
 
 
 onsuccess:
-    close()
+    end_monitor()
     if "SKYMASK_SUMMARY" not in os.environ and all(map(os.path.exists, TABLES)):
         print(console.summary(STUDY.name))
     print_cost()
 
 
 onerror:
-    close()
+    end_monitor()

@@ -1,4 +1,4 @@
-"""A job that fails says whether to try again can help, and a second try heeds it."""
+"""Logs of jobs, retries, and what the terminal shows of an error."""
 
 import errno
 import os
@@ -13,11 +13,11 @@ import pytest
 import torch
 
 import skymask
-from skymask.jobs.log import CALL, may_pass, read_log
+from skymask.jobs.log import CALL, read_log, retry_may_help
 
 
 def job(path, body, call=None):
-    """Run a process that logs to ``path``; what it wrote to the terminal, and its exit code."""
+    """Run a process that logs to ``path``; return its output on the terminal and its exit code."""
     code = f"from skymask.jobs.log import logged\nwith logged({str(path)!r}):\n    {body}\n"
     environment = {**os.environ, "PYTHONPATH": str(Path(skymask.__file__).parents[1])}
     environment.pop(CALL, None)
@@ -46,33 +46,33 @@ def job(path, body, call=None):
         (RuntimeError("no GPU here"), False),
     ],
 )
-def test_what_may_pass(error, passes):
-    assert may_pass(error) == passes
+def test_a_retry_may_help_after_a_failure_of_memory_device_or_file_system(error, passes):
+    assert retry_may_help(error) == passes
 
 
-def test_what_will_not_pass_is_not_done_again_in_the_same_call(tmp_path):
+def test_an_error_that_no_retry_changes_ends_the_retry_at_once_within_a_call(tmp_path):
     log, trace = tmp_path / "log", tmp_path / "trace"
     body = f"open({str(trace)!r}, 'a').write('x'); raise ValueError('wrong')"
     assert job(log, body, "one") == ("", 1)
     before = log.read_text()
     assert read_log(log).call == "one"
-    # as Snakemake does before it tries again
+    # as Snakemake does before a retry
     log.unlink()
     assert job(log, body, "one") == ("", 1)
     assert trace.read_text() == "x"
     assert log.read_text() == before
-    # the next call finds out for itself
+    # in the next call the job runs again
     job(log, body, "two")
     job(log, body, "three")
     assert trace.read_text() == "xxx"
 
 
-def test_what_may_pass_is_done_again(tmp_path):
+def test_a_retry_that_may_help_runs_the_job_again(tmp_path):
     log, trace = tmp_path / "log", tmp_path / "trace"
     body = f"open({str(trace)!r}, 'a').write('x'); raise MemoryError('too much')"
     job(log, body, "one")
     found = read_log(log)
-    assert (found.state, found.sentence, found.may_pass) == (
+    assert (found.state, found.error, found.retry) == (
         "failed",
         "MemoryError: too much",
         True,
@@ -81,20 +81,20 @@ def test_what_may_pass_is_done_again(tmp_path):
     assert trace.read_text() == "xx"
 
 
-def test_without_a_call_that_watches_the_job_says_its_error_itself(tmp_path):
-    said, code = job(tmp_path / "log", "raise ValueError('wrong')")
+def test_without_a_call_the_job_shows_its_error_itself(tmp_path):
+    shown, code = job(tmp_path / "log", "raise ValueError('wrong')")
     assert code == 1
-    assert said == f"\nValueError: wrong\n(traceback in {tmp_path / 'log'})\n\n"
+    assert shown == f"\nValueError: wrong\n(traceback in {tmp_path / 'log'})\n\n"
 
 
 def test_an_error_reaches_the_terminal_where_the_log_cannot_be_written():
     # a device on which every write finds the disk full
-    said, code = job(Path("/dev/full"), "raise ValueError('wrong')", "one")
+    shown, code = job(Path("/dev/full"), "raise ValueError('wrong')", "one")
     assert code != 0
-    assert "\nValueError: wrong\n(traceback in /dev/full)\n" in said
+    assert "\nValueError: wrong\n(traceback in /dev/full)\n" in shown
 
 
-def test_a_job_that_is_terminated_cleans_up_and_says_so(tmp_path):
+def test_a_terminated_job_cleans_up_and_notes_it_in_its_log(tmp_path):
     log, made = tmp_path / "log", tmp_path / "made"
     code = (
         "import time\nfrom pathlib import Path\nfrom skymask.artifacts.atomic import atomic\n"

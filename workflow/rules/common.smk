@@ -10,6 +10,7 @@ sys.path.insert(0, f"{BASE}/src")
 
 from skymask.artifacts import atomic  # noqa: E402
 from skymask.jobs import locks, paths, resources, resume, spans  # noqa: E402
+from skymask.jobs import snakemake_internals as internals  # noqa: E402
 from skymask.jobs.fingerprint import fingerprint  # noqa: E402
 from skymask.reporting import console, outputs  # noqa: E402
 from skymask.study import load  # noqa: E402
@@ -17,7 +18,13 @@ from skymask.study.grid import StudyError  # noqa: E402
 from skymask.study.methods import modules_of  # noqa: E402
 from skymask.study.registry import registry  # noqa: E402
 
-# a chain of rounds is as deep as it is long
+# the default study; a study given by --configfile stands alone
+if not internals.has_config_files(workflow):
+
+    configfile: f"{BASE}/config/config.yaml"
+
+
+# Snakemake follows a chain of rounds by recursion
 sys.setrecursionlimit(20_000)
 
 # jobs find the package without an installation, with and without conda
@@ -37,30 +44,33 @@ wildcard_constraints:
 
 
 def read_study():
-    files = workflow.overwrite_configfiles or workflow.configfiles
+    files = internals.config_files(workflow)
     try:
         shown = [*map(os.path.relpath, files)]
-        return load.from_files(shown, workflow.config_settings.config, config)
+        return load.from_files(shown, internals.config_overrides(workflow), config)
     except StudyError as error:
         print(f"\n{error}", file=sys.stderr)
         sys.exit(1)
 
 
-# a run that was killed goes on with the same command; a job holds nothing, it may be elsewhere
-IN_USE = locks.hold(Path(".snakemake")) if workflow.is_main_process else None
+# so that a killed run continues with the same command; only the main process, since a job may run
+# on another host
+IN_USE = (
+    locks.acquire(Path(".snakemake")) if internals.is_main_process(workflow) else None
+)
 
 
 def refuse_orphans():
-    """Start no job while SLURM has some of a call that was killed: they write the same files."""
-    arguments = map(shlex.quote, sys.argv[1:])
-    refusal = resume.refusal(workflow.non_local_exec, [*arguments])
+    """Start no job while SLURM jobs of a killed call may write the same files."""
+    arguments = [*map(shlex.quote, sys.argv[1:])]
+    refusal = resume.refusal(internals.runs_jobs_elsewhere(workflow), arguments)
     if refusal:
         raise WorkflowError(refusal)
 
 
 def refuse_unwritable():
-    """Start no job where none could leave anything."""
-    refusal = atomic.unwritable(Path("results"))
+    """Start no job where results cannot be written."""
+    refusal = atomic.unwritable(paths.RESULTS)
     if refusal:
         raise WorkflowError(refusal)
 
@@ -71,27 +81,16 @@ PARTITIONS = {cell.experiment.partition_id: cell.experiment for cell in RUNS.val
 STAGED = STUDY.rounds_per_job == 1
 THREADS = max(cell.experiment.threads for cell in RUNS.values())
 GPUS = int(any(cell.experiment.device.startswith("cuda") for cell in RUNS.values()))
-# with the prefix that a workflow may give its modules
-RUNS_FOLDER = Path(str(workflow.modifier.modify_path(str(paths.run("")))))
+RUNS_FOLDER = internals.with_prefix(workflow, paths.run(""))
 SPANS = {
     run: spans.spans(RUNS_FOLDER / run, cell.rounds, spans.rounds_per_job(STUDY, cell))
     for run, cell in RUNS.items()
 }
 
 
-def adopt():
-    """Enter what jobs of a killed call made into Snakemake's records, which nobody did.
-
-    An edit of the code makes it stale, as all the rest.
-    """
-    for job in workflow.dag.jobs:
-        rounds = {"first", "round"} & set(job.wildcards_dict)
-        if rounds and not workflow.dag.needrun(job):
-            made = Path(str(job.output[0]))
-            if not workflow.persistence.has_metadata(job):
-                timed = Path(job.benchmark)
-                if made.exists() and resume.made_by_this_code(made, timed):
-                    workflow.async_run(workflow.persistence.finished(job))
+def adopt_finished_jobs():
+    """Record the jobs that a killed call left and that this code computed."""
+    internals.adopt(workflow, {"first", "round"}, resume.made_by_this_code)
 
 
 def experiment(wildcards):
@@ -100,14 +99,14 @@ def experiment(wildcards):
 
 
 def run_code(*modules, methods=()):
-    """A params function: the code that a stage of a run rests on."""
+    """A params function: the fingerprint of the code that a stage of a run depends on."""
 
     def code(wildcards):
         run = experiment(wildcards)
-        found = [
+        used = [
             name for kind in methods for name in modules_of(kind, getattr(run, kind))
         ]
-        return fingerprint(*modules, *found)
+        return fingerprint(*modules, *used)
 
     return code
 

@@ -6,7 +6,7 @@ PAGE_FILES = [
     *sorted((BASE / "workflow" / "report").iterdir()),
     *sorted((BASE / "src" / "skymask" / "reporting" / "templates").iterdir()),
 ]
-STUDY_FILES = workflow.overwrite_configfiles or workflow.configfiles
+STUDY_FILES = internals.config_files(workflow)
 PAGES = {"table": outputs.tables(STUDY), "figure": outputs.figures(STUDY)}
 OVERVIEW = paths.table(STUDY.name, "overview", "html")
 

@@ -4,20 +4,20 @@ import time
 
 from skymask.jobs import monitor  # noqa: E402
 
-SHOWN = []
+MONITORS = []
 STARTED = time.monotonic()
 
 
-def show():
-    """Take the terminal over from Snakemake."""
-    found = monitor.jobs_of(workflow.dag)
+def start_monitor():
+    """Show the progress of the jobs that are going to run."""
+    planned = [monitor.Job(*job) for job in internals.planned_jobs(workflow)]
     run_line = functools.partial(console.run_line, STUDY)
-    SHOWN.append(monitor.Terminal(found, len(RUNS), run_line).start())
+    MONITORS.append(monitor.Monitor(planned, len(RUNS), run_line).start())
 
 
-def close():
-    """Give the terminal back, with what failed."""
-    for shown in SHOWN:
+def end_monitor():
+    """Remove the progress bar and list the failed jobs."""
+    for shown in MONITORS:
         shown.end()
 
 

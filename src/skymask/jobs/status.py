@@ -214,7 +214,7 @@ def _shown(one: Progress) -> list[str]:
     if one.job is None:
         return [first]
     if one.state == "failed":
-        return [first, f"  {one.job.sentence}"]
+        return [first, f"  {one.job.error}"]
     where = f"process {one.job.process} on {one.job.host}"
     at = last_round(one.log) if one.log and one.state == "running" else None
     return [f"{first}, {where}" + (f", at round {at}" if at else "")]
