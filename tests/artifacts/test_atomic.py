@@ -1,4 +1,4 @@
-"""Files are whole or not there, with two writers at once and after one that was killed."""
+"""Atomic writes, with two writers at once and after a writer that was killed."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def writer(tmp_path):
     process.communicate()
 
 
-def test_what_a_killed_writer_left_is_swept_away_by_the_next(writer, tmp_path):
+def test_the_next_writer_removes_what_a_killed_writer_left(writer, tmp_path):
     writer.send_signal(signal.SIGKILL)
     writer.wait()
     (left,) = tmp_path.iterdir()
@@ -51,7 +51,7 @@ def test_what_a_killed_writer_left_is_swept_away_by_the_next(writer, tmp_path):
     assert (tmp_path / "made").read_text() == "whole"
 
 
-def test_a_writer_that_lives_is_left_alone(writer, tmp_path):
+def test_the_file_of_a_living_writer_stays(writer, tmp_path):
     (left,) = tmp_path.iterdir()
     with atomic(tmp_path / "made") as path:
         path.write_text("whole")
@@ -67,6 +67,13 @@ def test_two_writers_of_one_file_in_one_process(tmp_path):
         assert not made.exists()
     assert made.read_text() == "one"
     assert [*tmp_path.iterdir()] == [made]
+
+
+def test_files_have_the_permissions_of_any_new_file(tmp_path):
+    (tmp_path / "plain").touch()
+    with atomic(tmp_path / "made") as path:
+        path.write_text("whole")
+    assert (tmp_path / "made").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_a_file_that_fails_leaves_the_old_one(tmp_path):

@@ -103,11 +103,11 @@ KINDS = {
 
 
 def refused(path, read):
-    """Whether reading says that this file is bad, and what to do."""
+    """Whether reading fails with an error that names the file and says what to do."""
     try:
         read(path)
     except ArtifactError as error:
-        return str(path) in str(error) and "Delete it and run snakemake again" in str(error)
+        return str(path) in str(error) and "delete it and rerun snakemake" in str(error)
     return False
 
 
@@ -159,7 +159,7 @@ def test_bytes_lost_written_over_or_put_in_are_found(tmp_path_factory, data):
     assert all(refused(path, read) for read in readers) == (damaged != content)
 
 
-def test_a_sealed_file_is_still_parquet_for_everybody(tmp_path):
+def test_a_file_with_a_checksum_is_still_parquet_for_other_readers(tmp_path):
     path, plain = tmp_path / "file.parquet", tmp_path / "plain.parquet"
     table = pa.table({"round": list(range(5000)), "x": np.random.default_rng(0).random(5000)})
     write_table(path, "k", "s", table, row_group_size=1000, write_page_index=True)
@@ -168,29 +168,29 @@ def test_a_sealed_file_is_still_parquet_for_everybody(tmp_path):
     assert pq.read_table(path, filters=[("round", ">", 4321)]).num_rows == 678
     found = duckdb.sql(f"SELECT sum(x) FROM '{path}' WHERE round > 4321").fetchall()
     assert found == duckdb.sql(f"SELECT sum(x) FROM '{plain}' WHERE round > 4321").fetchall()
-    assert path.stat().st_size == seal_size(tmp_path, table) + 16
+    assert path.stat().st_size == plain_size(tmp_path, table) + 16
 
 
-def seal_size(folder, table):
-    """Bytes of the same table without a seal."""
-    file = folder / "unsealed"
+def plain_size(folder, table):
+    """Bytes of the same table without a checksum."""
+    file = folder / "plain"
     schema = pq.read_schema(folder / "file.parquet")
     marked = table.replace_schema_metadata(schema.metadata)
     pq.write_table(marked, file, row_group_size=1000, write_page_index=True)
     return file.stat().st_size
 
 
-def test_only_parquet_is_sealed_and_no_file_is_read_whole(tmp_path, monkeypatch):
+def test_only_parquet_gets_a_checksum_and_no_file_is_read_whole(tmp_path, monkeypatch):
     text = tmp_path / "text"
     text.write_text("round,accuracy\n" * 9)
-    with pytest.raises(ValueError, match="is no Parquet file"):
-        checksum.seal(text)
-    # pieces of any size give the same seal
+    with pytest.raises(ValueError, match="is not a Parquet file"):
+        checksum.add(text)
+    # chunks of any size give the same checksum
     KINDS["updates"][0](tmp_path / "one")
-    monkeypatch.setattr(checksum, "_PIECE", 7)
+    monkeypatch.setattr(checksum, "_CHUNK", 7)
     KINDS["updates"][0](tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    assert checksum.flaw(tmp_path / "one") is None
+    assert checksum.problem(tmp_path / "one") is None
 
 
 def test_experiments_do_not_survive_a_flipped_bit(tmp_path):
@@ -217,14 +217,14 @@ def test_an_experiment_in_the_folder_of_another_run_is_refused(tmp_path):
     path = tmp_path / EXPERIMENT.run / "experiment.json"
     path.parent.mkdir()
     path.write_text(other.to_json())
-    with pytest.raises(ArtifactError, match=f"is of another run, {other.run}. Delete it"):
+    with pytest.raises(ArtifactError, match=f"it belongs to another run, {other.run}; delete it"):
         read_experiment(path)
     path.write_text("")
     assert refused(path, read_experiment)
     path.write_text(json.dumps(["not", "a", "run"]))
     assert refused(path, read_experiment)
     path.unlink()
-    with pytest.raises(ArtifactError, match="is missing: run snakemake again"):
+    with pytest.raises(ArtifactError, match="it is missing; rerun snakemake"):
         read_experiment(path)
 
 
@@ -273,7 +273,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing_half_written(small_disk):
 
 
 def test_the_disk_may_fill_up_at_any_byte(small_disk, tmp_path):
-    """In the pages, in the footer, or when the seal makes the file longer by a page of memory."""
+    """In the pages, in the footer, or when the checksum makes the file one page longer."""
     whole = tmp_path / "whole.parquet"
     large(whole)
     wanted, path = whole.read_bytes(), small_disk / "state.parquet"
@@ -311,7 +311,7 @@ def read_only(small_disk):
 
 def test_a_read_only_folder_is_a_sentence(read_only):
     for target in (read_only / "old.txt", read_only / "new" / "file"):
-        with pytest.raises(StorageError, match="is read-only or not yours to write") as error:
+        with pytest.raises(StorageError, match="is read-only or belongs to another user") as error:
             large(target)
         assert str(target) in str(error.value)
     assert (read_only / "old.txt").read_text() == "old"
@@ -339,5 +339,5 @@ def test_other_errors_stay_what_they_are(tmp_path):
         raise secret
     assert error.value is secret
     own = PermissionError(13, "Permission denied", str(tmp_path))
-    with pytest.raises(StorageError, match="not yours to write"), atomic(tmp_path / "file"):
+    with pytest.raises(StorageError, match="belongs to another user"), atomic(tmp_path / "file"):
         raise own

@@ -133,7 +133,7 @@ marks = st.dictionaries(
 @pytest.mark.parametrize("kind", KINDS)
 @further
 @given(chosen=st.dictionaries(columns, arrays, max_size=5), marks=marks)
-def test_a_sealed_file_of_other_columns_is_refused_or_read(place, kind, chosen, marks):
+def test_a_file_with_a_checksum_and_other_columns_is_refused_or_read(place, kind, chosen, marks):
     schema = pa.schema([(n, a.type) for n, a in chosen.items()], metadata=marks)
     table = pa.Table.from_arrays(list(chosen.values()), schema=schema)
     write_table(place, ARTIFACT[kind], "s", table)

@@ -1,4 +1,4 @@
-"""Who may remove the locks of Snakemake's folder."""
+"""Locks of the working directory."""
 
 import fcntl
 import os
@@ -25,10 +25,12 @@ def locked(folder):
 
 
 @pytest.fixture
-def beside(folder):
+def other(folder):
     """Another process that has the folder in use, and a lock in it."""
     code = "import sys, pathlib; from skymask.jobs import locks; "
-    code += "mark = locks.hold(pathlib.Path(sys.argv[1])); print('held', flush=True); input()"
+    code += (
+        "mark = locks.acquire(pathlib.Path(sys.argv[1])); print('acquired', flush=True); input()"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(folder)],
         stdin=subprocess.PIPE,
@@ -42,50 +44,50 @@ def beside(folder):
     process.communicate()
 
 
-def test_the_locks_of_a_killed_run_go_those_of_a_live_one_stay(folder, beside):
-    with jobs_locks.hold(folder):
+def test_locks_of_a_killed_run_are_removed_and_those_of_a_live_run_stay(folder, other):
+    with jobs_locks.acquire(folder):
         assert locked(folder)
-    beside.kill()
-    beside.wait()
-    with jobs_locks.hold(folder):
+    other.kill()
+    other.wait()
+    with jobs_locks.acquire(folder):
         assert not locked(folder)
 
 
-def test_what_another_host_locked_stays(folder):
+def test_locks_of_another_host_stay(folder):
     (folder / "in-use").write_text("another-host 17\n")
-    with jobs_locks.hold(folder):
+    with jobs_locks.acquire(folder):
         assert locked(folder)
-    # and it stays known who did
+    # and the file still names that host
     assert (folder / "in-use").read_text() == "another-host 17\n"
     assert jobs_locks.unlock(folder) == 1
-    with jobs_locks.hold(folder):
+    with jobs_locks.acquire(folder):
         pass
     assert (folder / "in-use").read_text() == f"{os.uname().nodename} {os.getpid()}\n"
 
 
-def test_a_folder_in_use_cannot_be_seized(folder, beside):
-    with pytest.raises(InUseError, match=f"process {beside.pid} on {os.uname().nodename}"):
-        jobs_locks.seize(folder)
-    beside.kill()
-    beside.wait()
-    with jobs_locks.seize(folder):
-        # nor used by a Snakemake that starts meanwhile and would take it for free
+def test_a_folder_in_use_cannot_be_acquired_alone(folder, other):
+    with pytest.raises(InUseError, match=f"process {other.pid} on {os.uname().nodename}"):
+        jobs_locks.acquire_alone(folder)
+    other.kill()
+    other.wait()
+    with jobs_locks.acquire_alone(folder):
+        # nor can a Snakemake that starts now acquire it
         found = subprocess.run(
             ["flock", "--nonblock", "--shared", str(folder / "in-use"), "true"], check=False
         )
         assert found.returncode == 1
 
 
-def test_who_cannot_be_seen_is_not_taken_for_dead(folder):
+def test_a_process_on_another_host_counts_as_running(folder):
     (folder / "in-use").write_text("another-host 17\n")
     with pytest.raises(InUseError, match=r"run this on another-host, or delete .*in-use"):
-        jobs_locks.seize(folder)
+        jobs_locks.acquire_alone(folder)
     assert locked(folder)
 
 
-def test_no_folder_is_said(tmp_path):
+def test_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(InUseError, match="no Snakemake has run here"):
-        jobs_locks.seize(tmp_path / ".snakemake")
+        jobs_locks.acquire_alone(tmp_path / ".snakemake")
 
 
 def test_a_file_system_without_locks(folder, monkeypatch):
@@ -93,11 +95,11 @@ def test_a_file_system_without_locks(folder, monkeypatch):
         raise OSError(38, "not implemented")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    assert jobs_locks.hold(folder) is None
+    assert jobs_locks.acquire(folder) is None
     assert locked(folder)
     with pytest.raises(InUseError, match=f"process {os.getpid()} on"):
-        jobs_locks.seize(folder)
+        jobs_locks.acquire_alone(folder)
     ended = subprocess.Popen(["true"])
     ended.wait()
     (folder / "in-use").write_text(f"{os.uname().nodename} {ended.pid}\n")
-    jobs_locks.seize(folder).close()
+    jobs_locks.acquire_alone(folder).close()

@@ -1,4 +1,4 @@
-"""Which jobs in SLURM's queue are a working directory's, by a squeue that says what it is told."""
+"""SLURM jobs of a working directory, with a fake squeue and scancel."""
 
 import os
 import sys
@@ -49,16 +49,16 @@ def test_only_this_folders_jobs_of_snakemake_are_found(slurm, tmp_path):
         f"7|RUNNING|{NAME}|{tmp_path}",
         "slurm_load_jobs is slow today",
     )
-    assert jobs_slurm.of_folder(here) == [
+    assert jobs_slurm.jobs_of(here) == [
         SlurmJob(1, "PENDING"),
         SlurmJob(4, "RUNNING"),
         SlurmJob(5, "COMPLETING"),
     ]
 
 
-def test_the_queue_is_asked_for_this_users_jobs(slurm):
+def test_squeue_lists_this_users_jobs_only(slurm):
     slurm("squeue", 'echo "$@" > asked')
-    assert jobs_slurm.of_folder(slurm.here) == []
+    assert jobs_slurm.jobs_of(slurm.here) == []
     assert f"--user={os.getuid()}" in (slurm.here / "asked").read_text().split()
 
 
@@ -66,23 +66,25 @@ def test_a_folder_may_have_any_name(slurm, tmp_path):
     odd = tmp_path / "a|b c"
     odd.mkdir()
     queue(slurm, f"1|PENDING|{NAME}|{odd}")
-    assert jobs_slurm.of_folder(odd) == [SlurmJob(1, "PENDING")]
+    assert jobs_slurm.jobs_of(odd) == [SlurmJob(1, "PENDING")]
 
 
-def test_no_answer_is_said(slurm):
+def test_no_answer_is_an_error(slurm):
     slurm("squeue", "echo 'Unable to contact\nslurm controller' >&2; exit 1")
-    with pytest.raises(SlurmError, match="squeue failed, Unable to contact slurm controller: ask"):
-        jobs_slurm.of_folder(slurm.here)
+    with pytest.raises(
+        SlurmError, match="squeue failed, Unable to contact slurm controller: retry"
+    ):
+        jobs_slurm.jobs_of(slurm.here)
     slurm("squeue", "exec sleep 20")
     with pytest.raises(SlurmError, match=r"no answer in 0\.2 s"):
-        jobs_slurm.of_folder(slurm.here, 0.2)
+        jobs_slurm.jobs_of(slurm.here, 0.2)
 
 
 def test_jobs_that_have_ended_meanwhile_are_no_error(slurm):
     slurm("scancel", 'echo "$@" >> asked; echo "error: Invalid job id specified" >&2; exit 1')
-    jobs_slurm.cancel(SlurmJob(number, "RUNNING") for number in range(jobs_slurm.AT_ONCE + 1))
+    jobs_slurm.cancel(SlurmJob(number, "RUNNING") for number in range(jobs_slurm.BATCH + 1))
     calls = (slurm.here / "asked").read_text().splitlines()
-    assert [len(call.split()) for call in calls] == [jobs_slurm.AT_ONCE, 1]
+    assert [len(call.split()) for call in calls] == [jobs_slurm.BATCH, 1]
     slurm("scancel", 'echo "error: Access/permission denied" >&2; exit 1')
     with pytest.raises(SlurmError, match="permission denied"):
         jobs_slurm.cancel([SlurmJob(1, "RUNNING")])
@@ -95,13 +97,13 @@ def test_a_call_starts_where_there_is_no_slurm_or_no_job(slurm, monkeypatch):
     assert resume.refusal(True, []) is None
 
 
-def test_a_call_is_refused_while_there_are_orphans_with_slurm_or_without(slurm):
+def test_a_call_is_refused_while_there_are_orphans(slurm):
     queue(slurm, f"1|PENDING|{NAME}|{slurm.here}", f"2|RUNNING|{NAME}|{slurm.here}")
     for needed in (True, False):
-        said = resume.refusal(needed, ["--profile", "x"])
-        assert "2 SLURM jobs (1 pending, 1 running) of this folder" in said
-        assert "skymask resume --profile x\n" in said
-        assert "skymask resume --adopt --profile x" in said
+        message = resume.refusal(needed, ["--profile", "x"])
+        assert "2 SLURM jobs (1 pending, 1 running) of this folder" in message
+        assert "skymask resume --profile x\n" in message
+        assert "skymask resume --adopt --profile x" in message
 
 
 def test_a_call_without_slurm_does_not_need_its_answer(slurm):
@@ -111,31 +113,31 @@ def test_a_call_without_slurm_does_not_need_its_answer(slurm):
 
 
 @pytest.mark.parametrize("adopt", [False, True])
-def test_orphans_go_before_the_lock(slurm, monkeypatch, adopt):
-    monkeypatch.setitem(resume.EVERY, "cancel", 0)
-    monkeypatch.setitem(resume.EVERY, "adopt", 0)
+def test_the_lock_is_removed_after_the_orphans(slurm, monkeypatch, adopt):
+    monkeypatch.setitem(resume.INTERVAL, "cancel", 0)
+    monkeypatch.setitem(resume.INTERVAL, "adopt", 0)
     locks = slurm.here / ".snakemake" / "locks"
     locks.mkdir(parents=True)
     (locks / "0.input.lock").touch()
     row = f"7|RUNNING|{NAME}|{slurm.here}"
-    # there three times; and SLURM is away once
+    # in the queue three times; and SLURM fails once
     slurm(
         "squeue",
         f"ls .snakemake/locks >> looked; echo >> asked; n=$(wc -l < asked)\n"
         f'[ "$n" = 2 ] && exit 1; [ "$n" -le 3 ] && echo "{row}"; exit 0',
     )
     slurm("scancel", 'echo "$@" >> cancelled')
-    said = []
-    resume.clear(adopt, said.append)
+    shown = []
+    resume.clear(adopt, shown.append)
     assert (slurm.here / "looked").read_text().split() == ["0.input.lock"] * 4
     assert not list(locks.iterdir())
     assert (slurm.here / "cancelled").exists() != adopt
     done = "Waiting for" if adopt else "Cancelled"
-    assert said[0].startswith(f"{done} 1 SLURM job (1 running) that a killed Snakemake left")
-    assert said[-2:] == ["None is left.", "The folder is unlocked."]
+    assert shown[0].startswith(f"{done} 1 SLURM job (1 running) that a killed Snakemake left")
+    assert shown[-2:] == ["None is left.", "The folder is unlocked."]
 
 
-def test_nothing_is_touched_where_slurm_does_not_answer(slurm):
+def test_nothing_is_changed_where_slurm_does_not_answer(slurm):
     (slurm.here / ".snakemake" / "locks").mkdir(parents=True)
     lock = slurm.here / ".snakemake" / "locks" / "0.input.lock"
     lock.touch()
@@ -145,7 +147,7 @@ def test_nothing_is_touched_where_slurm_does_not_answer(slurm):
     assert lock.exists()
 
 
-def test_the_command_hands_all_the_rest_to_snakemake(slurm, monkeypatch, capsys):
+def test_the_command_passes_all_other_arguments_to_snakemake(slurm, monkeypatch, capsys):
     queue(slurm)
     (slurm.here / ".snakemake").mkdir()
     became = []
@@ -154,8 +156,8 @@ def test_the_command_hands_all_the_rest_to_snakemake(slurm, monkeypatch, capsys)
     assert cli.main(["resume", "--adopt", *rest]) == 0
     expected = [sys.executable, "-m", "snakemake", *rest, "--rerun-incomplete"]
     assert became == [(sys.executable, expected)]
-    said = "No SLURM job of this folder is queued or running.\nThe folder was not locked.\n"
-    assert capsys.readouterr().out == said
+    expected = "No SLURM job of this folder is queued or running.\nThe folder was not locked.\n"
+    assert capsys.readouterr().out == expected
 
 
 def test_the_command_starts_nothing_while_slurm_does_not_answer(slurm, monkeypatch, capsys):
@@ -163,7 +165,7 @@ def test_the_command_starts_nothing_while_slurm_does_not_answer(slurm, monkeypat
     slurm("squeue", "echo down >&2; exit 1")
     monkeypatch.setattr(os, "execv", lambda *command: pytest.fail("started"))
     assert cli.main(["resume"]) == 1
-    assert "squeue failed, down: ask again" in capsys.readouterr().err
+    assert "squeue failed, down: retry once" in capsys.readouterr().err
     monkeypatch.chdir("/")
     assert cli.main(["resume"]) == 1
     assert "no Snakemake has run here" in capsys.readouterr().err
@@ -175,7 +177,7 @@ def test_other_commands_take_no_unknown_argument(capsys):
     assert "unrecognized arguments: --adopt" in capsys.readouterr().err
 
 
-def test_results_of_an_older_code_are_told_by_their_time(tmp_path, monkeypatch):
+def test_results_of_older_code_are_recognised_by_their_time(tmp_path, monkeypatch):
     package = tmp_path / "package"
     package.mkdir()
     module, output, times = package / "a.py", tmp_path / "model", tmp_path / "times.tsv"

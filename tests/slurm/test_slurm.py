@@ -218,7 +218,7 @@ def test_after_a_kill_one_command_continues_without_a_duplicate(
         wait_until(lambda: states() == ["RUNNING"] * 2, failed=lambda: main.poll() is not None)
         code, output = resume()
         assert code == 1
-        assert f"a Snakemake is at work in this folder (process {main.pid} on " in output
+        assert f"a Snakemake runs in this folder (process {main.pid} on " in output
     finally:
         os.kill(main.pid, signal.SIGKILL)
         main.wait()

@@ -96,7 +96,7 @@ def test_a_truncated_file_is_named(project):
     file.write_bytes(file.read_bytes()[:-40])
     done = project.snakemake(check=False)
     assert done.returncode != 0
-    assert "spans/3-4/clients.parquet is truncated" in done.stdout
-    assert "Delete it and run snakemake again" in done.stdout
+    assert "spans/3-4/clients.parquet: it is truncated" in done.stdout
+    assert "delete it and rerun snakemake" in done.stdout
     file.unlink()
     project.snakemake()

@@ -53,19 +53,19 @@ def test_an_error_is_reported_with_its_log_and_other_runs_go_on(broken):
     assert "(2 of 2 runs)" in project.snakemake().stdout
 
 
-def test_an_error_that_may_pass_is_tried_once_more(broken):
+def test_a_job_without_memory_is_retried_once(broken):
     project = broken(
         "import os", "if os.stat('attempts').st_size == 1:", "    raise MemoryError('not now')"
     )
     done = project.snakemake()
     krum = project.runs()[0].name
     assert "    MemoryError: not now\n" in done.stdout
-    assert f"span {krum} rounds 1 to 2 is tried once more\n" in done.stdout
+    assert f"span {krum} rounds 1 to 2: retrying\n" in done.stdout
     assert "1 job failed" not in done.stdout
     assert "(2 of 2 runs)" in done.stdout
 
 
-def test_a_killed_job_shows_its_log_and_is_tried_once_more(broken):
+def test_a_killed_job_shows_its_log_and_is_retried_once(broken):
     project = broken(
         "import os, signal",
         "if os.stat('attempts').st_size == 1:",
@@ -73,9 +73,9 @@ def test_a_killed_job_shows_its_log_and_is_tried_once_more(broken):
         "    os.kill(os.getpid(), signal.SIGKILL)",
     )
     done = project.snakemake()
-    assert "    it ended without a word: killed" in done.stdout
+    assert "    it ended without an error message: killed" in done.stdout
     assert "    | about to die\n" in done.stdout
-    assert " is tried once more\n" in done.stdout
+    assert ": retrying\n" in done.stdout
     assert "(2 of 2 runs)" in done.stdout
 
 
@@ -106,7 +106,7 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_continues(tmp_path, finished):
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=DEADLINE)
     assert process.returncode == 1
-    assert "stopped: nothing that was finished is lost; the same command goes on" in output
+    assert "stopped: finished jobs are kept; run the same command again to continue" in output
     assert "failed:" not in output
     assert "Traceback" not in output
     wait_until(lambda: not lives(process.pid))

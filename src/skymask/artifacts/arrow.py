@@ -1,7 +1,8 @@
-"""Arrow columns from plain Python values and from NumPy, without pandas.
+"""Arrow columns from Python values and NumPy arrays, without pandas.
 
-``pa.array`` looks whether its values are pandas', and loads pandas for that: a sixth of a second or
-more in every job.  Columns are put together from their buffers instead.
+``pa.array`` and ``pa.Table.from_pylist`` load pandas to see whether their values are from there:
+0.3 seconds of CPU time in each job.  They also cut 1.5 to 1 in a column of integers.  Here, columns
+are built from their buffers.
 """
 
 from array import array
@@ -18,10 +19,15 @@ _OFFSETS = {pa.string(): "i", pa.large_binary(): "q"}
 
 
 def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """Plain values, ``None`` for null, as a column of ``kind``.
+    """Build a column from Python values.
 
-    ``kind`` is bool, int32, int64, float64, string, large_binary, or a list of one of these.
-    Raises TypeError for a value of another kind, OverflowError for one that does not fit.
+    Args:
+        values: The values; ``None`` is null.
+        kind: bool, int32, int64, float64, string, large_binary, or a list of one of these.
+
+    Raises:
+        TypeError: A value has another type.
+        OverflowError: A number does not fit.
     """
     known = [value is not None for value in values]
     nulls = len(values) - sum(known)
@@ -40,18 +46,18 @@ def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         numbers = array(_CODES[kind], [0 if value is None else value for value in values])
         buffers, children = [validity, pa.py_buffer(numbers)], []
     else:
-        raise TypeError(f"columns of {kind} are not made here")
+        raise TypeError(f"cannot build a column of {kind}")
     return pa.Array.from_buffers(kind, len(values), buffers, nulls, children=children)
 
 
 def table(columns: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.Table:
-    """Plain values, a sequence per column, under ``schema``."""
-    made = [column(values, field.type) for values, field in zip(columns, schema, strict=True)]
-    return pa.Table.from_arrays(made, schema=schema)
+    """Build a table from Python values, one sequence for each column of ``schema``."""
+    arrays = [column(values, field.type) for values, field in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def _bits(flags: Sequence[bool]) -> pa.Buffer:
-    # bytes() refuses what is neither a truth value nor a small number
+    # bytes() refuses all but booleans and small integers
     return pa.py_buffer(np.packbits(np.frombuffer(bytes(flags), np.uint8), bitorder="little"))
 
 
@@ -63,45 +69,45 @@ def _bytes(value: Any, kind: pa.DataType) -> bytes:
     if value is None:
         return b""
     if pa.types.is_string(kind) != isinstance(value, str):
-        raise TypeError(f"{value!r} is no {kind}")
+        raise TypeError(f"{value!r} is not a {kind}")
     return value.encode() if isinstance(value, str) else bytes(value)
 
 
 def from_numpy(values: npt.NDArray[Any]) -> pa.Array:
-    """A vector as an Arrow array."""
+    """Build a column from a vector [n]."""
     values = np.ascontiguousarray(values)
     kind = pa.from_numpy_dtype(values.dtype)
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
 
 
 def to_numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    """A column without nulls as a vector (a copy)."""
+    """Return a column without nulls as a vector [n], a copy."""
     chunks = [np.from_dlpack(chunk) for chunk in column.chunks]
     return np.concatenate(chunks) if chunks else np.empty(0, column.type.to_pandas_dtype())
 
 
 def fixed_lists(values: npt.NDArray[Any]) -> pa.FixedSizeListArray:
-    """A matrix [n, k] as a column of n lists of length k."""
+    """Build a column of n lists of length k from a matrix [n, k]."""
     return pa.FixedSizeListArray.from_arrays(from_numpy(values.reshape(-1)), values.shape[1])
 
 
 def from_fixed_lists(column: pa.ChunkedArray) -> npt.NDArray[Any]:
-    """The matrix [n, k] of a column of fixed-size lists (a copy)."""
+    """Return a column of n lists of length k as a matrix [n, k], a copy."""
     flat = pa.chunked_array([c.flatten() for c in column.chunks], column.type.value_type)
     return to_numpy(flat).reshape(len(column), column.type.list_size)
 
 
 def fixed_bytes(values: npt.NDArray[np.uint8]) -> pa.Array:
-    """A matrix [n, k] of bytes as a column of n binary values of length k.
+    """Build a column of n binary values of length k from a matrix [n, k].
 
-    Parquet has no lists of bytes: it would keep each as a number of its own.
+    Parquet has no lists of bytes; it would store each byte as a number.
     """
     flat = pa.py_buffer(np.ascontiguousarray(values))
     return pa.Array.from_buffers(pa.binary(values.shape[1]), len(values), [None, flat])
 
 
 def from_fixed_bytes(column: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
-    """The matrix [n, k] of a column of binary values of one length (a copy)."""
+    """Return a column of n binary values of length k as a matrix [n, k], a copy."""
     width = column.type.byte_width
     pieces = [
         np.frombuffer(chunk.buffers()[1], np.uint8, len(chunk) * width, chunk.offset * width)

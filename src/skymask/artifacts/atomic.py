@@ -1,11 +1,10 @@
-"""Files that are either whole or not there."""
+"""Atomic writes: a file appears whole or not at all."""
 
 import errno
 import fcntl
 import glob
 import os
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,11 +12,14 @@ from pathlib import Path
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
 # bytes without which no job can write anything
-_LEAST = 1 << 16
+_MINIMUM = 1 << 16
+# the permissions that new files lack; tempfile would let only their owner read them
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
 
 
 class StorageError(OSError):
-    """A file that cannot be written; the message names it and its folder and says what to do."""
+    """A file cannot be written; the message names it and its folder and says what to do."""
 
     def __str__(self) -> str:
         return str(self.strerror)
@@ -25,84 +27,87 @@ class StorageError(OSError):
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it there if the block succeeds.
+    """Yield a temporary path in the folder of ``path``; rename it to ``path`` after the block.
 
-    Whatever happens, the temporary file is gone afterwards, and ``path`` as it was or whole; what a
-    writer that was killed left of ``path`` is gone with the next.
-    Raises StorageError where the disk is full or nothing may be written there.
+    If the block fails, the temporary file is removed and ``path`` is as it was.  Temporary files of
+    writers of ``path`` that were killed are removed as well.
+
+    Raises:
+        StorageError: The disk is full or write-protected.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f".{path.name}.")
     try:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _sweep(path)
-            with _held(temporary):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        with _locked_file(path) as temporary:
+            try:
                 yield temporary
                 os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+            finally:
+                temporary.unlink(missing_ok=True)
     except OSError as error:
-        sentence = _sentence(error, path, temporary)
-        if sentence is None:
+        message = _message(error, path, temporary)
+        if message is None:
             raise
-        raise StorageError(error.errno, sentence) from error
+        raise StorageError(error.errno, message) from error
 
 
 @contextmanager
-def _held(temporary: Path) -> Iterator[None]:
-    """Make a file and hold a lock of the operating system on it: the mark that its writer lives."""
+def _locked_file(path: Path) -> Iterator[Path]:
+    """Make a file for what becomes ``path``, with a lock that tells that its writer lives."""
     while True:
-        file = os.open(temporary, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        file, name = tempfile.mkstemp(".tmp", f".{path.name}.", path.parent)
         with suppress(OSError):
+            os.fchmod(file, 0o666 & ~_UMASK)
             fcntl.flock(file, fcntl.LOCK_EX)
-        # between the two lines above it had no lock: another writer may have swept it away
-        if temporary.exists():
+        # before it was locked, another writer may have taken it for a leftover
+        if os.path.exists(name):
             break
         os.close(file)
     try:
-        yield
+        yield Path(name)
     finally:
         os.close(file)
 
 
-def _sweep(path: Path) -> None:
-    """Remove what writers of ``path`` left that were killed: their files have no lock."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        with suppress(OSError), left.open("rb") as file:
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of killed writers of ``path``, which nothing locks."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with suppress(OSError), leftover.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            left.unlink()
+            leftover.unlink()
 
 
-def _sentence(error: OSError, path: Path, temporary: Path) -> str | None:
-    """Why ``path`` cannot be written and what to do, where that is the reason of ``error``."""
+def _message(error: OSError, path: Path, temporary: Path) -> str | None:
+    """Why ``path`` cannot be written and what to do; ``None`` if ``error`` has another cause."""
     if isinstance(error, StorageError):
         return None
     if error.errno in _FULL:
         return (
             f"{path} cannot be written: no space is left for {path.parent.absolute()} (disk full, "
-            "or quota reached). Free space there and run the same command again; what is finished "
-            "is kept"
+            "or quota reached). Free space there and run the same command again; finished files "
+            "are kept"
         )
-    # that something else may not be read is another matter
+    # the block may also have failed to read another file
     ours = temporary.name in str(error) or error.filename in map(str, path.parents)
     if error.errno in _FORBIDDEN and ours:
         return (
-            f"{path} cannot be written: {path.parent.absolute()} is read-only or not yours to "
-            "write. Make it writable, or run in a copy of the project, and run the same command "
-            "again"
+            f"{path} cannot be written: {path.parent.absolute()} is read-only or belongs to "
+            "another user. Make it writable, or run in a copy of the project, and run the same "
+            "command again"
         )
     return None
 
 
 def unwritable(folder: Path) -> str | None:
-    """Why no file can be written to ``folder``, in a sentence; None if one can be.
+    """Return why no file can be written to ``folder``, in a sentence; ``None`` if one can be.
 
-    A folder that is not there yet is made; a file is written and removed.
+    A folder that is missing is made; a file is written and removed.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(_LEAST))
+            file.write(bytes(_MINIMUM))
     except OSError as error:
         return (
             f"nothing can be written to {folder.absolute()} ({os.strerror(error.errno or 0)}): "

@@ -1,10 +1,9 @@
-"""Parquet artifacts: their schemas, written atomically, read with suspicion.
+"""Parquet files with metadata, checksum and checked reads.
 
-Every file carries in its metadata which artifact it is, the version of the schema, the
-specification it belongs to (a run's or a partition's name, a data set's) and the versions of the
-packages that wrote it, and is sealed with a checksum over all its bytes
-(:mod:`skymask.artifacts.checksum`).  A damaged, foreign or
-stale file is an error, never a number.
+The metadata of each file has the kind of the artifact, the version of the schema, what the file
+belongs to (a run, a partition, a data set, a study) and the versions of the packages that wrote
+it.  A checksum covers all its bytes (:mod:`skymask.artifacts.checksum`).  Reading a damaged,
+foreign or outdated file is an error.
 """
 
 import json
@@ -25,94 +24,131 @@ from skymask.study.experiment import SCHEMA_VERSION
 
 
 class ArtifactError(ValueError):
-    """A file that cannot be what it should be; the message names it and says what to do."""
+    """A file is not what it should be; the message names it and says what to do."""
 
 
-_WAY_OUT = "Delete it and run snakemake again"
+def unreadable(path: Path, reason: object) -> ArtifactError:
+    """Return the error for a file that has to be made again because of ``reason``."""
+    return ArtifactError(f"cannot read {path}: {reason}; delete it and rerun snakemake")
+
+
+def missing(path: Path) -> ArtifactError:
+    """Return the error for a file that is missing."""
+    return ArtifactError(f"cannot read {path}: it is missing; rerun snakemake to make it")
 
 
 RAW = {"compression": "none", "use_dictionary": False, "write_statistics": False}
-"""How tensors are written that the next job reads: as fast as it goes."""
+"""Options of Parquet for tensors that only the next job reads: the fastest."""
 
 
 def packed(layers: Iterable[str]) -> dict[str, Any]:
-    """How tensors are written that are kept: zstd, the four bytes of a float32 in four streams.
+    """Return the options of Parquet for tensors that are kept.
 
-    Updates are no noise: clients have weights that never move, and their signs and exponents are
-    alike.  What that saves and costs is measured in benchmarks/speed_artifacts.py.
+    They are compressed with zstd, after the four bytes of each float32 are split into four streams:
+    some weights of a client never change, and signs and exponents are alike.
+    benchmarks/speed_artifacts.py measures what this saves and costs.
+
+    Args:
+        layers: The columns, one for each layer.
     """
     return {
         "compression": "zstd",
         "compression_level": 1,
         "use_byte_stream_split": [f"{layer}.list.element" for layer in layers],
         "use_dictionary": False,
-        # so that a reader who wants one round finds its row group
+        # a reader of one round finds its row group by these
         "write_statistics": ["round"],
     }
 
 
 @cache
 def _versions() -> str:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for package in ("skymask", "torch", "numba", "numpy", "pyarrow", "scikit-learn"):
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return json.dumps(found, sort_keys=True)
+    return json.dumps(versions, sort_keys=True)
 
 
-def _marked(schema: pa.Schema, kind: str, spec: str) -> pa.Schema:
-    marks = {
+def _with_metadata(schema: pa.Schema, kind: str, spec: str) -> pa.Schema:
+    metadata = {
         "skymask.artifact": kind,
         "skymask.schema_version": str(SCHEMA_VERSION),
         "skymask.spec": spec,
         "skymask.versions": _versions(),
     }
     kept = {k: v for k, v in (schema.metadata or {}).items() if k.startswith(b"skymask")}
-    return schema.with_metadata({**kept, **marks})
+    return schema.with_metadata({**kept, **metadata})
 
 
 def write_table(path: Path, kind: str, spec: str, table: pa.Table, **options: Any) -> None:
-    """Write ``table`` as the artifact ``kind`` of ``spec``; ``options`` go to Parquet's writer."""
-    marked = table.replace_schema_metadata(_marked(table.schema, kind, spec).metadata)
+    """Write a table as an artifact.
+
+    Args:
+        path: The file.
+        kind: Kind of the artifact, a key of ``SCHEMAS`` or one of the kinds of tensors.
+        spec: Name of the run, partition, data set or study that it belongs to.
+        table: The rows.
+        options: Options of Parquet's writer.
+
+    Raises:
+        StorageError: The disk is full or write-protected.
+    """
+    schema = _with_metadata(table.schema, kind, spec)
     with atomic(path) as temporary:
-        pq.write_table(marked, temporary, **options)
-        checksum.seal(temporary)
+        pq.write_table(table.replace_schema_metadata(schema.metadata), temporary, **options)
+        checksum.add(temporary)
 
 
 @contextmanager
 def row_groups(
     path: Path, kind: str, spec: str, schema: pa.Schema, **options: Any
 ) -> Iterator[Callable[[pa.Table], None]]:
-    """Write an artifact table by table, each a row group; the file appears when the block succeeds.
+    """Write an artifact table by table, each a row group; the file appears after the block.
 
-    Yields the function that takes the tables, all of ``schema``.
+    Args:
+        path: The file.
+        kind: Kind of the artifact.
+        spec: What it belongs to.
+        schema: Schema of all tables.
+        options: Options of Parquet's writer.
+
+    Yields:
+        The function that takes the tables.
     """
-    marked = _marked(schema, kind, spec)
+    schema = _with_metadata(schema, kind, spec)
     with atomic(path) as temporary:
-        with pq.ParquetWriter(temporary, marked, **options) as writer:
-            yield lambda table: writer.write_table(table.replace_schema_metadata(marked.metadata))
-        checksum.seal(temporary)
+        with pq.ParquetWriter(temporary, schema, **options) as writer:
+            yield lambda table: writer.write_table(table.replace_schema_metadata(schema.metadata))
+        checksum.add(temporary)
 
 
 @contextmanager
 def opened(path: Path, kind: str, spec: str) -> Iterator[pq.ParquetFile]:
-    """The artifact ``kind`` of ``spec``, every byte of which is as it was written.
+    """Open an artifact after its checksum and metadata have been compared.
 
-    Raises ArtifactError, also while it is read.
+    Args:
+        path: The file.
+        kind: Kind that the artifact must have.
+        spec: What it must belong to.
+
+    Raises:
+        ArtifactError: The file is missing, damaged, not Parquet, of another kind or version, or
+            belongs to something else; also while it is read in the block.
     """
     try:
-        flaw = checksum.flaw(path)
-        if flaw is not None:
-            raise ArtifactError(f"{path} {flaw}. {_WAY_OUT}")
+        problem = checksum.problem(path)
+        if problem is not None:
+            raise unreadable(path, problem)
         with _parquet(path) as file:
-            _check_marks(path, file.schema_arrow.metadata or {}, kind, spec)
+            _check_metadata(path, file.schema_arrow.metadata or {}, kind, spec)
             yield file
     except FileNotFoundError as error:
-        raise ArtifactError(f"{path} is missing: run snakemake again to make it") from error
+        raise missing(path) from error
     except (pa.ArrowException, OSError) as error:
-        raise ArtifactError(f"{path} cannot be read ({error}). {_WAY_OUT}") from error
+        raise unreadable(path, error) from error
 
 
 def _parquet(path: Path) -> pq.ParquetFile:
@@ -121,46 +157,41 @@ def _parquet(path: Path) -> pq.ParquetFile:
     except (pa.ArrowException, OSError, MemoryError):
         raise
     except Exception as error:
-        # a column type that another package has registered parses its own description: pandas'
-        # period raises what json raises
-        raise ArtifactError(
-            f"{path} has a column of a type that cannot be read ({error}). {_WAY_OUT}"
-        ) from error
+        # a column type that another package has registered parses its own description: that of
+        # pandas' period raises the errors of json
+        raise unreadable(path, f"a column has an unknown type ({error})") from error
 
 
-def _check_marks(path: Path, found: Mapping[bytes, bytes], kind: str, spec: str) -> None:
-    marks = {k.decode(errors="replace"): v.decode(errors="replace") for k, v in found.items()}
-    wanted = {
-        "skymask.artifact": kind,
-        "skymask.schema_version": str(SCHEMA_VERSION),
-        "skymask.spec": spec,
-    }
-    for mark, value in wanted.items():
-        if marks.get(mark) != value:
-            raise ArtifactError(
-                f"{path} says {mark} = {marks.get(mark, 'nothing')} where {value} is needed: it is "
-                f"foreign or stale. {_WAY_OUT}"
+def _check_metadata(path: Path, found: Mapping[bytes, bytes], kind: str, spec: str) -> None:
+    texts = {k.decode(errors="replace"): v.decode(errors="replace") for k, v in found.items()}
+    expected = {"artifact": kind, "schema_version": str(SCHEMA_VERSION), "spec": spec}
+    for key, value in expected.items():
+        actual = texts.get(f"skymask.{key}", "nothing")
+        if actual != value:
+            raise unreadable(
+                path,
+                f"expected {key}={value}, found {actual} (written by another version, or for "
+                "something else)",
             )
 
 
 def read_table(path: Path, kind: str, spec: str, columns: list[str] | None = None) -> pa.Table:
-    """Read the artifact ``kind`` of ``spec``, or some of its columns: the bytes of these alone.
+    """Read an artifact, or some of its ``columns``; arguments and errors are those of ``opened``.
 
-    All bytes are checked, though.  Raises ArtifactError when the file is missing, damaged, not
-    Parquet, of another kind or version, or of another specification.
+    The checksum covers all bytes in either case.
     """
     with opened(path, kind, spec) as file:
         return file.read(columns)
 
 
 def read_schema(path: Path, kind: str, spec: str) -> pa.Schema:
-    """The columns of an artifact, without its rows.  Raises ArtifactError."""
+    """Read the schema of an artifact; arguments and errors are those of ``opened``."""
     with opened(path, kind, spec) as file:
         return file.schema_arrow
 
 
 def read_row_groups(path: Path, kind: str, spec: str) -> Iterator[pa.Table]:
-    """An artifact piece by piece, as ``row_groups`` wrote it.  Raises ArtifactError."""
+    """Yield an artifact one row group at a time; arguments and errors are those of ``opened``."""
     with opened(path, kind, spec) as file:
         for group in range(file.num_row_groups):
             yield file.read_row_group(group)

@@ -1,4 +1,4 @@
-"""Rows of artifacts: written, read and joined."""
+"""Row artifacts and experiment.json: writing, reading and collecting."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -7,15 +7,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from skymask.artifacts.arrow import table as columns_table
+from skymask.artifacts.arrow import table as table_of_columns
 from skymask.artifacts.parquet import (
-    _WAY_OUT,
     ArtifactError,
+    missing,
     packed,
     read_row_groups,
     read_schema,
     read_table,
     row_groups,
+    unreadable,
     write_table,
 )
 from skymask.artifacts.schemas import SCHEMAS
@@ -23,45 +24,63 @@ from skymask.study.experiment import Experiment
 
 
 def write_rows(path: Path, kind: str, spec: str, rows: Iterable[dict[str, Any]]) -> None:
-    """Write rows (dicts; a missing key is null) under the schema of ``kind``."""
+    """Write rows under the schema of their kind.
+
+    Args:
+        path: The file.
+        kind: A key of ``SCHEMAS``.
+        spec: Name of the run or study that the rows belong to.
+        rows: Values by column; a missing column is null.
+    """
     schema, rows = SCHEMAS[kind], list(rows)
     columns = [[row.get(name) for row in rows] for name in schema.names]
-    write_table(path, kind, spec, columns_table(columns, schema), compression="zstd")
+    write_table(path, kind, spec, table_of_columns(columns, schema), compression="zstd")
 
 
 def read_rows(path: Path, kind: str, spec: str) -> pa.Table:
-    """Read what ``write_rows`` wrote.  Raises ArtifactError, also when the columns differ."""
+    """Read the rows that ``write_rows`` wrote, with the same arguments.
+
+    Raises:
+        ArtifactError: The file is not that artifact or has other columns.
+    """
     table = read_table(path, kind, spec)
     if not table.schema.equals(SCHEMAS[kind], check_metadata=False):
-        raise ArtifactError(f"{path} does not have the columns of {kind}. {_WAY_OUT}")
+        raise _other_columns(path, kind)
     return table
 
 
 @contextmanager
 def wanted_columns(path: Path, kind: str) -> Iterator[None]:
-    """Around what takes apart the columns and marks of ``kind``: ArtifactError for others."""
+    """Raise ArtifactError where the block fails on the columns or metadata of an artifact."""
     try:
         yield
     except ArtifactError:
         raise
     except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise ArtifactError(f"{path} does not have the columns of {kind}. {_WAY_OUT}") from error
+        raise _other_columns(path, kind) from error
+
+
+def _other_columns(path: Path, kind: str) -> ArtifactError:
+    return unreadable(path, f"it does not have the columns of {kind}")
 
 
 def collect_rows(paths: Iterable[Path], target: Path, kind: str, spec: str) -> None:
-    """Join row files of one kind and spec into one, sorted by round (and client)."""
+    """Join row files of one kind and spec into ``target``, sorted by round and client.
+
+    The result does not depend on how the rows are divided into files.
+    """
     tables = [read_rows(path, kind, spec) for path in paths]
     table = pa.concat_tables(tables) if tables else SCHEMAS[kind].empty_table()
     keys = [(key, "ascending") for key in ("round", "client") if key in table.column_names]
-    # -1, the server, sorts first; both grains agree, since the order is the columns' alone
     ordered = table.sort_by(keys).combine_chunks().cast(SCHEMAS[kind])
     write_table(target, kind, spec, ordered, compression="zstd")
 
 
 def collect_updates(paths: Iterable[Path], target: Path, spec: str) -> None:
-    """Join files of kept updates, in their order, a row group at a time.
+    """Join files of kept updates in their order, one row group at a time.
 
-    Raises ArtifactError for a file that is not what it should be.
+    Raises:
+        ArtifactError: A file is not an artifact with updates of ``spec``.
     """
     paths = list(paths)
     schema = read_schema(paths[0], "updates", spec)
@@ -73,13 +92,17 @@ def collect_updates(paths: Iterable[Path], target: Path, spec: str) -> None:
 
 
 def read_experiment(path: Path) -> Experiment:
-    """Read a run's experiment.json.  Raises ArtifactError when it is not that of its folder."""
+    """Read the experiment.json of a run.
+
+    Raises:
+        ArtifactError: The file is missing, damaged, or not of the run whose folder it is in.
+    """
     try:
         experiment = Experiment.from_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ArtifactError(f"{path} is missing: run snakemake again to make it") from error
+        raise missing(path) from error
     except (ValueError, OSError) as error:
-        raise ArtifactError(f"{path} cannot be used ({error}). {_WAY_OUT}") from error
+        raise unreadable(path, error) from error
     if experiment.run != path.parent.name:
-        raise ArtifactError(f"{path} is of another run, {experiment.run}. {_WAY_OUT}")
+        raise unreadable(path, f"it belongs to another run, {experiment.run}")
     return experiment

@@ -20,7 +20,7 @@ from skymask.artifacts.arrow import (
     from_fixed_lists,
     to_numpy,
 )
-from skymask.artifacts.parquet import RAW, ArtifactError, opened, read_table, write_table
+from skymask.artifacts.parquet import RAW, opened, read_table, unreadable, write_table
 from skymask.artifacts.records import read_rows, wanted_columns, write_rows
 from skymask.models.flat_parameters import Layout
 
@@ -85,16 +85,15 @@ def _check_layers(path: Path, schema: pa.Schema, layout: Layout) -> None:
     """Raises ArtifactError when the layers are not those of ``layout``."""
     for name, size in zip(layout.names, layout.sizes, strict=True):
         if name not in schema.names or schema.field(name).type != pa.list_(pa.float32(), size):
-            raise ArtifactError(
-                f"{path} has no layer {name} of {size} float32: it belongs to another model. "
-                "Delete it and run snakemake again"
+            raise unreadable(
+                path, f"it has no layer {name} of {size} float32 and belongs to another model"
             )
     keys = {"round", "client", "malicious"}
     extra = [name for name in schema.names if name not in {*layout.names, *keys}]
     if extra:
-        raise ArtifactError(
-            f"{path} has the layers {', '.join(extra)} that the model lacks: it belongs to another "
-            "model. Delete it and run snakemake again"
+        raise unreadable(
+            path,
+            f"it has layers that the model lacks ({', '.join(extra)}) and belongs to another model",
         )
 
 
@@ -130,9 +129,9 @@ def read_samples(path: Path, dataset: str) -> tuple[Tensor, Tensor, int]:
     with wanted_columns(path, "samples"):
         marks = table.schema.metadata
         shape = json.loads(marks[b"skymask.shape"])
-        held = table["features"]
-        of_bytes = pa.types.is_fixed_size_binary(held.type)
-        rows = from_fixed_bytes(held) if of_bytes else from_fixed_lists(held)
+        values = table["features"]
+        of_bytes = pa.types.is_fixed_size_binary(values.type)
+        rows = from_fixed_bytes(values) if of_bytes else from_fixed_lists(values)
         scale = float(marks[b"skymask.scale"])
         features = torch.from_numpy(rows).float().div_(scale).view(-1, *shape)
         labels = torch.from_numpy(to_numpy(table["label"]))

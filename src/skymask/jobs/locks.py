@@ -1,6 +1,8 @@
-"""What the Snakefile and some scripts need: the study, a lock, the places where data may lie.
+"""Locks of the working directory.
 
-Imports nothing heavy.
+Snakemake locks its folder, ``.snakemake``, with files that stay when it is killed.  The file
+``in-use`` in that folder has a lock of the operating system, which ends with its process: it tells
+whether the files are stale.
 """
 
 import fcntl
@@ -10,26 +12,28 @@ from typing import TextIO
 
 
 class InUseError(ValueError):
-    """The folder is another's; the message says whose and what to do."""
+    """The folder is in use; the message names the process and what to do."""
 
 
-def hold(folder: Path) -> TextIO | None:
+def acquire(folder: Path) -> TextIO | None:
     """Mark ``folder`` (Snakemake's own) as in use while the returned file is open.
 
-    If no other process has it in use, locks that a killed run left there are removed, so that the
-    same command goes on.  The mark is a lock of the operating system, which ends with the process
-    however that ends.  Since some network file systems keep such locks to one host, nothing is
-    removed where the last user was on another.  Returns ``None`` where the file system has no such
-    locks.  For the main process of Snakemake alone: its jobs may run on other hosts.
+    Without another process that has it in use, the locks of a killed run are removed, so that the
+    same command continues.  Since some network file systems keep locks of the operating system to
+    one host, nothing is removed where the last user was on another host.  For the main process of
+    Snakemake only: its jobs may run on other hosts.
+
+    Returns:
+        The open file, or ``None`` where the file system has no such locks.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        mark = _mark(folder)
+        mark = _open_mark(folder)
     except OSError:
         return None
     try:
         fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not _locks(folder) or _host(mark) in ("", os.uname().nodename):
+        if not _lock_files(folder) or (_last_user(mark) or [""])[0] in ("", os.uname().nodename):
             unlock(folder)
             _sign(mark)
     except BlockingIOError:
@@ -42,69 +46,66 @@ def hold(folder: Path) -> TextIO | None:
     return mark
 
 
-def seize(folder: Path) -> TextIO:
-    """Take ``folder`` (Snakemake's own) for oneself alone while the returned file is open.
+def acquire_alone(folder: Path) -> TextIO:
+    """Take ``folder`` (Snakemake's own) for this process alone while the returned file is open.
 
-    Raises InUseError where a Snakemake has it in use, or may have on another host.
+    Raises:
+        InUseError: A Snakemake has the folder in use, or may have on another host.
     """
     try:
-        mark = _mark(folder)
+        mark = _open_mark(folder)
     except FileNotFoundError as error:
         raise InUseError(
             f"{folder} is missing, so no Snakemake has run here: change to the folder in which it "
             "was started"
         ) from error
-    user, here = _read(mark), os.uname().nodename
-    last = _host(mark)
+    here = os.uname().nodename
+    host, *process = _last_user(mark) or [""]
     try:
         fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        at_work = False
+        in_use = False
     except BlockingIOError:
-        at_work = True
+        in_use = True
     except OSError:
-        # no such locks here: by its number, as far as that can be seen
-        at_work = last == here and Path("/proc", *user[1:]).exists()
-    if at_work:
+        # a file system without locks: the number of the process has to do
+        in_use = host == here and Path("/proc", *process).exists()
+    if in_use:
         mark.close()
         raise InUseError(
-            f"a Snakemake is at work in this folder (process {' '.join(user[1:])} on {last}): wait "
-            "for it, or end it with Ctrl-C, which ends its jobs too; nothing was changed"
+            f"a Snakemake runs in this folder (process {' '.join(process)} on {host}): wait for "
+            "it, or end it with Ctrl-C, which ends its jobs too; nothing was changed"
         )
-    if last not in ("", here):
+    if host not in ("", here):
         mark.close()
         raise InUseError(
-            f"Snakemake was last at work here from {last}, and from {here} nobody can see whether "
-            f"it still is: run this on {last}, or delete {folder}/in-use if it surely is not; "
-            "nothing was changed"
+            f"Snakemake last ran here from {host}, and {here} cannot tell whether it still runs: "
+            f"run this on {host}, or delete {folder}/in-use if it has surely ended; nothing was "
+            "changed"
         )
     return mark
 
 
 def unlock(folder: Path) -> int:
     """Remove Snakemake's locks from ``folder``, its own; return how many there were."""
-    locks = _locks(folder)
-    for stale in locks:
-        stale.unlink(missing_ok=True)
-    return len(locks)
+    stale = _lock_files(folder)
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return len(stale)
 
 
-def _locks(folder: Path) -> list[Path]:
+def _lock_files(folder: Path) -> list[Path]:
     return list(folder.glob("locks/*.lock"))
 
 
-def _mark(folder: Path) -> TextIO:
-    # what the last user wrote stands until the lock is had
+def _open_mark(folder: Path) -> TextIO:
+    # keeps what the last user wrote until the lock is acquired
     return (folder / "in-use").open("a+", encoding="utf-8")
 
 
-def _read(mark: TextIO) -> list[str]:
+def _last_user(mark: TextIO) -> list[str]:
+    """Host and process of the last user; empty if there was none."""
     mark.seek(0)
     return mark.read().split()
-
-
-def _host(mark: TextIO) -> str:
-    """The host of the last user; empty where nobody has signed."""
-    return next(iter(_read(mark)), "")
 
 
 def _sign(mark: TextIO) -> None:

@@ -1,7 +1,8 @@
-"""The jobs that Snakemake's SLURM executor has in the queue for one working directory.
+"""SLURM jobs that Snakemake started from a working directory.
 
-When the main process of Snakemake is killed, its jobs go on without it; they are known by the
-directory they work in and by their name, the random number that Snakemake gives to a call.
+When the main process of Snakemake is killed, its SLURM jobs go on without it.  They are recognised
+by the directory in which they run and by their name, which contains the UUID that the SLURM
+executor plugin of Snakemake gives to each call.
 """
 
 import os
@@ -16,15 +17,15 @@ from pathlib import Path
 _NAME = re.compile(r"(.*_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FORMAT = "%A|%T|%j|%Z"
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds that SLURM may take to answer."""
 
-AT_ONCE = 500
-"""Jobs that one call of scancel ends: a command line is not endless."""
+BATCH = 500
+"""Jobs that one call of scancel ends: a command line has a maximal length."""
 
 
 class SlurmError(ValueError):
-    """SLURM gave no answer; the message says what it said and what to do."""
+    """SLURM gave no answer; the message has its error and what to do."""
 
 
 @dataclass(frozen=True)
@@ -36,21 +37,25 @@ class SlurmJob:
 
 
 def available() -> bool:
-    """Whether there is a SLURM to ask on this machine."""
+    """Return whether this machine has a SLURM to ask."""
     return shutil.which("squeue") is not None
 
 
-def of_folder(folder: Path, patience: float = PATIENCE) -> list[SlurmJob]:
-    """This user's jobs, queued or running, that a Snakemake started in ``folder``.
+def jobs_of(folder: Path, timeout: float = TIMEOUT) -> list[SlurmJob]:
+    """List this user's jobs, queued or running, that a Snakemake started in ``folder``.
 
-    Interactive sessions and batch scripts there are none of them.  Raises SlurmError, also after
-    ``patience`` seconds without an answer.
+    Interactive sessions and other batch scripts in that folder are left out.
+
+    Args:
+        folder: The working directory.
+        timeout: Seconds that SLURM may take to answer.
+
+    Raises:
+        SlurmError: SLURM fails or does not answer in time.
     """
-    user = str(os.getuid())
-    said = _ask(
-        ["squeue", "--noheader", f"--user={user}", f"--format={_FORMAT}"], patience=patience
-    )
-    rows = [line.split("|", 3) for line in said.splitlines() if line.count("|") >= 3]
+    command = ["squeue", "--noheader", f"--user={os.getuid()}", f"--format={_FORMAT}"]
+    lines = _run(command, timeout=timeout).splitlines()
+    rows = [line.split("|", 3) for line in lines if line.count("|") >= 3]
     return [
         SlurmJob(int(number), state)
         for number, state, name, place in rows
@@ -59,48 +64,53 @@ def of_folder(folder: Path, patience: float = PATIENCE) -> list[SlurmJob]:
 
 
 def cancel(jobs: Iterable[SlurmJob]) -> None:
-    """Ask SLURM to end ``jobs``; it is no error if some have ended by now.  Raises SlurmError."""
+    """Ask SLURM to end ``jobs``; those that have ended already are no error.
+
+    Raises:
+        SlurmError: SLURM fails or does not answer.
+    """
     numbers = [str(job.number) for job in jobs]
-    for start in range(0, len(numbers), AT_ONCE):
+    for start in range(0, len(numbers), BATCH):
         try:
-            _ask(["scancel", *numbers[start : start + AT_ONCE]])
+            _run(["scancel", *numbers[start : start + BATCH]])
         except SlurmError as error:
             if not re.search("invalid job id|already complet", str(error), re.IGNORECASE):
                 raise
 
 
-def wait(folder: Path, every: float, say: Callable[[list[SlurmJob]], None]) -> None:
-    """Return when no job of ``folder`` is queued or running; look ``every`` so many seconds.
+def wait(folder: Path, interval: float, show: Callable[[list[SlurmJob]], None]) -> None:
+    """Return when no job of ``folder`` is queued or running.
 
-    ``say`` is called with the jobs that are left, whenever their number has changed.  An answer
-    that SLURM fails to give is awaited.
+    Args:
+        folder: The working directory.
+        interval: Seconds between two looks at the queue; while SLURM does not answer, it is asked
+            again.
+        show: Takes the jobs that are left, whenever their number has changed.
     """
     before = -1
     while True:
         try:
-            left = of_folder(folder)
+            left = jobs_of(folder)
         except SlurmError:
-            time.sleep(every)
+            time.sleep(interval)
             continue
         if not left:
             return
         if len(left) != before:
-            say(left)
+            show(left)
             before = len(left)
-        time.sleep(every)
+        time.sleep(interval)
 
 
-def _ask(command: list[str], patience: float = PATIENCE) -> str:
-    way_out = "ask again once SLURM answers; nothing was changed"
+def _run(command: list[str], timeout: float = TIMEOUT) -> str:
+    hint = "retry once SLURM answers; nothing was changed"
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=patience, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired as error:
-        raise SlurmError(f"{command[0]} gave no answer in {patience:g} s: {way_out}") from error
+        raise SlurmError(f"{command[0]} gave no answer in {timeout:g} s: {hint}") from error
     except OSError as error:
-        raise SlurmError(f"{command[0]} cannot be run here: {error}: {way_out}") from error
+        raise SlurmError(f"{command[0]} cannot be run here: {error}: {hint}") from error
     if done.returncode:
-        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        raise SlurmError(f"{command[0]} failed, {said}: {way_out}")
+        reason = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        raise SlurmError(f"{command[0]} failed, {reason}: {hint}")
     return done.stdout
