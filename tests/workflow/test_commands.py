@@ -48,7 +48,9 @@ def test_trace_detects_the_file_of_another_run(project):
     table = "results/tables/tiny/accuracy.csv"
     done = project.skymask("trace", table, "--cell", "krum,fang_trim")
     assert done.returncode == 1
-    assert f"{krum.name}/metrics.parquet: expected spec={krum.name}, found {other.name}" in done.stdout
+    assert (
+        f"{krum.name}/metrics.parquet: expected spec={krum.name}, found {other.name}" in done.stdout
+    )
     assert project.skymask("trace", table, "--cell", "skymask,fang_trim").returncode == 0
 
 

@@ -1,14 +1,15 @@
-"""Arrow schemas of all row artifacts."""
+"""Arrow schemas of all artifacts with rows, by their kind."""
 
 import pyarrow as pa
 
 
 def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
+    """A schema from names, types and descriptions."""
     return pa.schema([pa.field(n, t, metadata={"description": d}) for n, t, d in columns])
 
 
 _CELL = (
-    ("setting", pa.string(), "the other axes of the study that vary, as name=value"),
+    ("setting", pa.string(), "other keys of the study that vary, as name=value"),
     ("defense", pa.string(), "defense"),
     ("attack", pa.string(), "attack"),
 )
@@ -26,93 +27,109 @@ def _cells(**metrics: str) -> pa.Schema:
     return _schema(*_CELL, seeds, undefined, *numbers)
 
 
+SAMPLE_COLUMNS = {
+    "label": "class, from 0",
+    "group": "the sample's natural client, from 0; only where the data set has them",
+    "features": "the sample, row by row; of uint8 one byte each",
+}
+"""Descriptions of the columns of ``samples``; the types depend on the data set."""
+
 SCHEMAS: dict[str, pa.Schema] = {
     "partition": _schema(
         ("sample", pa.int32(), "index of the sample in the training data"),
-        ("client", pa.int32(), "who holds it: a client, -1 the root data, -2 nobody"),
+        ("client", pa.int32(), "client that has the sample, from 0; -1: root data, -2: unused"),
     ),
     "metrics": _schema(
         ("round", pa.int32(), "round, from 1"),
-        ("accuracy", pa.float64(), "share of test samples classified rightly, 0 to 1"),
-        ("loss", pa.float64(), "mean cross-entropy on the test data, nats; null if not finite"),
+        ("accuracy", pa.float64(), "share of test samples classified correctly, 0 to 1"),
+        ("loss", pa.float64(), "mean cross-entropy on test data, in nats; null if not finite"),
         (
             "attack_success_rate",
             pa.float64(),
-            "share of triggered test samples of other classes called the target; null: no backdoor",
+            "share of triggered test samples of other classes classified as the target, 0 to 1; "
+            "null without a backdoor",
         ),
     ),
     "aggregates": _schema(
         ("round", pa.int32(), "round, from 1"),
-        ("fpr", pa.float64(), "share of benign clients rejected in this round"),
-        ("fnr", pa.float64(), "share of malicious clients accepted in this round"),
-        ("attacker_weight", pa.float64(), "attackers' share of the aggregate's weight, 0 to 1"),
+        ("fpr", pa.float64(), "share of benign clients rejected in the round, 0 to 1"),
+        ("fnr", pa.float64(), "share of malicious clients accepted in the round, 0 to 1"),
+        ("attacker_weight", pa.float64(), "malicious clients' share of the weight, 0 to 1"),
         (
             "benign_distance",
             pa.float64(),
-            "distance of the aggregate to the benign mean, in its length",
+            "distance of the aggregate from the mean benign update, divided by that mean's norm",
         ),
-        ("model_updated", pa.bool_(), "false where the global model stayed as it was"),
-        ("note", pa.string(), "why the global model stayed as it was; null if it moved"),
+        ("model_updated", pa.bool_(), "whether the global model changed in the round"),
+        ("note", pa.string(), "why the global model did not change; null if it did"),
     ),
     "layers": _schema(
         ("round", pa.int32(), "round, from 1"),
-        ("layer", pa.string(), "layer of the model"),
-        ("role", pa.string(), "benign, malicious or server"),
-        ("switched_off", pa.float64(), "share of the layer that SkyMask's masks switch off, mean"),
-        ("unlike_server", pa.float64(), "share in which they differ from the server's mask, mean"),
+        ("layer", pa.string(), "layer of the model, by the name of its tensor"),
+        ("role", pa.string(), "whose masks: benign, malicious or server"),
+        (
+            "switched_off",
+            pa.float64(),
+            "mean share of the layer that these masks switch off, 0 to 1",
+        ),
+        ("unlike_server", pa.float64(), "mean share that differs from the server's mask, 0 to 1"),
     ),
     "clients": _schema(
         ("round", pa.int32(), "round, from 1"),
-        ("client", pa.int32(), "client, from 0; -1 is the server, present with mask coordinates"),
-        ("malicious", pa.bool_(), "the client attacks; null for the server"),
-        ("accepted", pa.bool_(), "the defense's verdict; null where it gives none"),
-        ("weight", pa.float64(), "coefficient of the update in the aggregate; null if not linear"),
-        ("score", pa.float64(), "the figure the verdict rests on, as the defense defines it"),
+        ("client", pa.int32(), "client, from 0; -1: the server, only with SkyMask"),
+        ("malicious", pa.bool_(), "whether the client attacks; null for the server"),
+        ("accepted", pa.bool_(), "whether the defense accepts it; null if it does not decide"),
+        ("weight", pa.float64(), "weight of the update in the sum; null if not a weighted sum"),
+        ("score", pa.float64(), "number by which the defense decides, as it defines it"),
         ("mask_1", pa.float64(), "first principal coordinate of the client's mask (SkyMask)"),
         ("mask_2", pa.float64(), "second principal coordinate of the client's mask (SkyMask)"),
         ("update_1", pa.float64(), "first principal coordinate of the client's update (SkyMask)"),
         ("update_2", pa.float64(), "second principal coordinate of the client's update (SkyMask)"),
-        ("reason", pa.string(), "why the client was not aggregated; null if it was"),
-        ("model_updated", pa.bool_(), "false where the global model stayed as it was"),
+        ("reason", pa.string(), "why the update was not aggregated; null if it was"),
+        ("model_updated", pa.bool_(), "whether the global model changed in the round"),
     ),
     "timings": _schema(
-        ("round", pa.int32(), "round, from 1; of a job's start, read, write and other: its last"),
+        ("round", pa.int32(), "round, from 1; for start, read, write, other: the job's last"),
         (
             "stage",
             pa.string(),
-            "train, attack, aggregate or evaluate; of a job of many rounds also start (of the "
-            "process, with its imports), read, write, and other: the rest of its time",
+            "train, attack, aggregate or evaluate; for jobs of many rounds also start (of the "
+            "process, with its imports), read, write, and other (the rest of the time)",
         ),
-        ("seconds", pa.float64(), "wall-clock seconds"),
-        ("device", pa.string(), "where it ran"),
+        ("seconds", pa.float64(), "wall time, in seconds"),
+        ("device", pa.string(), "device of the experiment: cpu, or cuda with an index"),
         (
             "peak_memory_mib",
             pa.float64(),
-            "peak memory so far, MiB: of the device, else the process",
+            "peak memory until then, in MiB: of the GPU, else of the process",
         ),
     ),
     "state": _schema(
-        ("name", pa.string(), "name of the remembered tensor"),
-        ("dtype", pa.string(), "its dtype"),
-        ("shape", pa.list_(pa.int64()), "its shape"),
+        ("name", pa.string(), "name of the tensor that the attack or the defense remembers"),
+        ("dtype", pa.string(), "its dtype, as NumPy names it"),
+        ("shape", pa.list_(pa.int64()), "its sizes, outermost first"),
         ("data", pa.large_binary(), "its values, row by row, little-endian"),
     ),
     "runs": _schema(
         ("run", pa.string(), "name of the run, a folder of results/runs"),
         ("defense", pa.string(), "defense"),
         ("attack", pa.string(), "attack"),
-        ("setting", pa.string(), "the other axes of the study that vary, as name=value"),
+        ("setting", pa.string(), "other keys of the study that vary, as name=value"),
         ("data_seed", pa.int64(), "seed of the partition and the root data"),
-        ("training_seed", pa.int64(), "seed of everything else"),
+        ("training_seed", pa.int64(), "seed of all other random numbers"),
         ("rounds", pa.int32(), "number of rounds of the run in this study"),
         ("round", pa.int32(), "last evaluated round"),
         ("evaluations", pa.int32(), "evaluations averaged for the accuracy"),
         ("accuracy", pa.float64(), "mean test accuracy of those evaluations, 0 to 1"),
         ("attack_success_rate", pa.float64(), "mean over those evaluations; null: no backdoor"),
-        ("fpr", pa.float64(), "benign clients rejected, share over all rounds"),
-        ("fnr", pa.float64(), "malicious clients accepted, share over all rounds"),
-        ("attacker_weight", pa.float64(), "attackers' share of the weight, mean over all rounds"),
-        ("benign_distance", pa.float64(), "distance to the benign mean, mean over all rounds"),
+        ("fpr", pa.float64(), "share of benign clients rejected over all rounds, 0 to 1"),
+        ("fnr", pa.float64(), "share of malicious clients accepted over all rounds, 0 to 1"),
+        (
+            "attacker_weight",
+            pa.float64(),
+            "attacker_weight of aggregates, mean over all rounds, 0 to 1",
+        ),
+        ("benign_distance", pa.float64(), "benign_distance of aggregates, mean over all rounds"),
     ),
     "accuracy": _cells(accuracy="final test accuracy, 0 to 1"),
     "detection": _cells(
@@ -120,8 +137,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         fnr="share of malicious clients accepted, 0 to 1",
     ),
     "got_through": _cells(
-        attacker_weight="attackers' share of the weight, 0 to 1",
-        benign_distance="distance of the aggregate to the benign mean, in its length",
+        attacker_weight="malicious clients' share of the weight, 0 to 1",
+        benign_distance="distance from the mean benign update, divided by its norm",
     ),
     "attack_success": _cells(
         attack_success_rate="share of triggered samples classified as the target, 0 to 1",
@@ -129,7 +146,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
     "mask_layers": _schema(
         *_CELL,
-        ("layer", pa.string(), "layer of the model"),
+        ("layer", pa.string(), "layer of the model, by the name of its tensor"),
         ("off_benign", pa.float64(), "share that the masks of benign clients switch off, 0 to 1"),
         ("off_malicious", pa.float64(), "the same for malicious clients; null: there are none"),
         ("off_server", pa.float64(), "the same for the server"),
@@ -163,7 +180,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("source", pa.string(), "publication of the value"),
     ),
     "significance": _schema(
-        ("setting", pa.string(), "the other axes of the study that vary, as name=value"),
+        ("setting", pa.string(), "other keys of the study that vary, as name=value"),
         ("attack", pa.string(), "attack"),
         ("defense", pa.string(), "SkyMask, or a variant of it"),
         ("accuracy_mean", pa.float64(), "its test accuracy, mean over seeds, 0 to 1"),

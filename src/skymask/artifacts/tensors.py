@@ -1,7 +1,7 @@
-"""Artifacts that are read as tensors: data sets, models, updates, remembered state.
+"""Artifacts that are read as tensors: samples, parameters, state.
 
-A matrix of parameters is one row per client with a column per layer, each a fixed-size list of
-float32, so that one layer can be read alone.  Bits survive the round trip.
+A matrix of parameters has one row for each model or client and one column for each layer, a
+fixed-size list of float32, so that one layer can be read alone.  All bits are kept.
 """
 
 import json
@@ -28,11 +28,11 @@ State = dict[str, Tensor]
 
 
 def parameters_schema(layout: Layout, keys: Iterable[str] = ()) -> pa.Schema:
-    """The columns of a matrix of parameters: ``keys``, then a column per layer."""
-    of_keys = [pa.field(k, pa.bool_() if k == "malicious" else pa.int32()) for k in keys]
+    """Return the schema of a matrix of parameters: the columns ``keys``, then the layers."""
+    key_fields = [pa.field(k, pa.bool_() if k == "malicious" else pa.int32()) for k in keys]
     return pa.schema(
         [
-            *of_keys,
+            *key_fields,
             *(
                 pa.field(
                     name,
@@ -46,7 +46,7 @@ def parameters_schema(layout: Layout, keys: Iterable[str] = ()) -> pa.Schema:
 
 
 def parameters_table(layout: Layout, rows: Tensor, **keys: list[int] | list[bool]) -> pa.Table:
-    """``rows`` [n, d] as a table: key columns ``keys`` (round, client, …), then the layers."""
+    """Build a table of ``rows`` [n, d]: the columns ``keys`` (round, client, …), then the layers."""
     schema = parameters_schema(layout, keys)
     columns = [column(values, schema.field(name).type) for name, values in keys.items()]
     columns += [fixed_lists(piece.numpy()) for piece in layout.columns(rows.cpu()).values()]
@@ -56,17 +56,28 @@ def parameters_table(layout: Layout, rows: Tensor, **keys: list[int] | list[bool
 def write_parameters(
     path: Path, kind: str, spec: str, layout: Layout, rows: Tensor, **keys: list[int] | list[bool]
 ) -> None:
-    """Write ``rows`` [n, d] with the key columns ``keys`` (round, client, …) before the layers."""
+    """Write ``rows`` [n, d], float32: the columns ``keys`` (round, client, …), then the layers."""
     write_table(path, kind, spec, parameters_table(layout, rows, **keys), **RAW)
 
 
 def read_parameters(
     path: Path, kind: str, spec: str, layout: Layout, layers: Collection[str] | None = None
 ) -> Tensor:
-    """Read rows [n, d] back, or of some ``layers`` alone: [n, their sizes], in the model's order.
+    """Read a matrix of parameters, or some of its layers; only these are decoded.
 
-    Only what is asked for is decoded.  Raises ArtifactError when the layers are not
-    those of ``layout``, KeyError when it has none of a name in ``layers``.
+    Args:
+        path: The file.
+        kind: Kind of the artifact: model, updates or statistics.
+        spec: Name of the run.
+        layout: Names and sizes of the layers.
+        layers: The layers to read; by default all.
+
+    Returns:
+        Rows [n, sum of the sizes of the layers], in the order of ``layout``.
+
+    Raises:
+        ArtifactError: The file is not that artifact, or its layers are not those of ``layout``.
+        KeyError: ``layout`` has no layer of a name in ``layers``.
     """
     strange = sorted(set(layers or ()) - set(layout.names))
     if strange:
@@ -82,7 +93,7 @@ def read_parameters(
 
 
 def _check_layers(path: Path, schema: pa.Schema, layout: Layout) -> None:
-    """Raises ArtifactError when the layers are not those of ``layout``."""
+    """Raise ArtifactError if the layers are not those of ``layout``."""
     for name, size in zip(layout.names, layout.sizes, strict=True):
         if name not in schema.names or schema.field(name).type != pa.list_(pa.float32(), size):
             raise unreadable(
@@ -98,7 +109,7 @@ def _check_layers(path: Path, schema: pa.Schema, layout: Layout) -> None:
 
 
 def write_state(path: Path, spec: str, state: State) -> None:
-    """Write what the attackers or the defense remember."""
+    """Write the tensors that the attack or the defense of a run remembers."""
     rows = [
         {
             "name": name,
@@ -112,7 +123,7 @@ def write_state(path: Path, spec: str, state: State) -> None:
 
 
 def read_state(path: Path, spec: str) -> State:
-    """Read remembered tensors back, to the bit."""
+    """Read the tensors that ``write_state`` wrote; raises ArtifactError."""
     state: State = {}
     for row in read_rows(path, "state", spec).to_pylist():
         values = np.frombuffer(row["data"], dtype=row["dtype"]).reshape(row["shape"])
@@ -121,18 +132,22 @@ def read_state(path: Path, spec: str) -> State:
 
 
 def read_samples(path: Path, dataset: str) -> tuple[Tensor, Tensor, int]:
-    """Read samples: features [N, ...] float32 divided by their scale, labels [N], classes.
+    """Read the samples of a data set.
 
-    Raises ArtifactError.
+    Returns:
+        Features [N, ...], float32, divided by their scale; labels [N], int64; number of classes.
+
+    Raises:
+        ArtifactError: The file is not an artifact with samples of ``dataset``.
     """
     table = read_table(path, "samples", dataset)
     with wanted_columns(path, "samples"):
-        marks = table.schema.metadata
-        shape = json.loads(marks[b"skymask.shape"])
+        metadata = table.schema.metadata
+        shape = json.loads(metadata[b"skymask.shape"])
         values = table["features"]
         of_bytes = pa.types.is_fixed_size_binary(values.type)
         rows = from_fixed_bytes(values) if of_bytes else from_fixed_lists(values)
-        scale = float(marks[b"skymask.scale"])
+        scale = float(metadata[b"skymask.scale"])
         features = torch.from_numpy(rows).float().div_(scale).view(-1, *shape)
         labels = torch.from_numpy(to_numpy(table["label"]))
-        return features, labels, int(marks[b"skymask.classes"])
+        return features, labels, int(metadata[b"skymask.classes"])
