@@ -1,6 +1,6 @@
-"""Whatever a file holds, its reader gives what was written or an error that says what to do.
+"""Readers of any file return what was written or raise an error that says what to do.
 
-Every bit that can flip is flipped in ``test_bad_files.py``; here are files that nobody foresaw.
+Every bit that can flip is flipped in ``test_bad_files.py``; here are files with arbitrary contents.
 SKYMASK_EXAMPLES=20000 tries more.
 """
 

@@ -21,7 +21,7 @@ DIGITS = replace(BASE, dataset="digits", model="small_cnn", clients=20, samples_
 @pytest.mark.parametrize(
     ("run", "measured"),
     [
-        # the most that Snakemake measured of a job, and what its Snakemakes take beside
+        # the most that Snakemake measured of a job, and what its Snakemakes take next to
         (DIGITS, 637),
         (replace(PAPER, clients=20), 1094),
         (replace(PAPER, clients=40), 1108),
@@ -51,7 +51,7 @@ def test_time_is_that_of_the_rounds_and_of_a_start(monkeypatch):
     assert resources.minutes(BASE, 600) == 10 + 30 * 8
     assert resources.minutes(BASE, 1) == 11
     assert resources.minutes(BASE, 600, attempt=2) == 2 * resources.minutes(BASE, 600)
-    # 30 and 45 s were measured for jobs that are reckoned at 3.6 s
+    # 30 and 45 s were measured for jobs that are estimated at 3.6 s
     assert resources.minutes(BASE, 1) * 60 > 10 * 45
 
 

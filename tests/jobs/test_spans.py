@@ -1,4 +1,4 @@
-"""How rounds are cut into jobs, and which files their rows lie in."""
+"""Division of rounds into jobs, and the files of their rows."""
 
 from pathlib import Path
 
@@ -34,8 +34,8 @@ def cell(**changes):
     return read(**changes).cells[0]
 
 
-def left_behind(folder, *spans):
-    """An earlier run's spans: their models, beside files that are none."""
+def make_spans(folder, *spans):
+    """Make the models of the spans of an earlier run."""
     for first, last in spans:
         (folder / "spans" / f"{first}-{last}").mkdir(parents=True)
         (folder / "spans" / f"{first}-{last}" / "model.parquet").touch()
@@ -75,10 +75,10 @@ def test_rounds_are_cut_into_spans(rounds, rounds_per_job, spans):
         # and before that, the one that leads further
         ([(1, 30), (1, 20), (21, 40), (41, 50)], 60, 30, [(1, 20), (21, 40), (41, 50), (51, 60)]),
         ([(1, 30), (1, 20), (21, 40)], 30, 30, [(1, 30)]),
-        # what reaches beyond the wanted rounds is of no use
+        # spans beyond the wanted rounds are of no use
         ([(1, 60)], 50, 25, [(1, 25), (26, 50)]),
         ([(1, 20), (21, 60)], 50, 50, [(1, 20), (21, 50)]),
-        # a span whose beginning nobody reaches is of no use
+        # a span that no chain reaches is of no use
         ([(21, 40)], 60, 30, [(1, 30), (31, 60)]),
         ([(21, 40)], 60, 20, [(1, 20), (21, 40), (41, 60)]),
         # at grain 1 there are no spans
@@ -86,11 +86,11 @@ def test_rounds_are_cut_into_spans(rounds, rounds_per_job, spans):
     ],
 )
 def test_an_earlier_chain_is_kept_and_continued(tmp_path, earlier, rounds, rounds_per_job, spans):
-    assert jobs_spans.spans(left_behind(tmp_path, *earlier), rounds, rounds_per_job) == spans
+    assert jobs_spans.spans(make_spans(tmp_path, *earlier), rounds, rounds_per_job) == spans
 
 
-def test_what_is_no_finished_span_is_not_kept(tmp_path):
-    left_behind(tmp_path, ("one", "two"), (1, "x"), ("", 30))
+def test_only_finished_spans_are_kept(tmp_path):
+    make_spans(tmp_path, ("one", "two"), (1, "x"), ("", 30))
     (tmp_path / "spans" / "1-30").mkdir()  # begun, but without a model
     (tmp_path / "spans" / "1-20").mkdir()
     (tmp_path / "spans" / "1-20" / "clients.parquet").touch()
@@ -107,7 +107,7 @@ def test_what_is_no_finished_span_is_not_kept(tmp_path):
 def test_spans_cover_every_round_once_in_order(tmp_path_factory, rounds, rounds_per_job, earlier):
     earlier = {(first, first + more) for first, more in earlier}
     cut = jobs_spans.spans(
-        left_behind(tmp_path_factory.mktemp("run"), *earlier), rounds, rounds_per_job
+        make_spans(tmp_path_factory.mktemp("run"), *earlier), rounds, rounds_per_job
     )
     covered = [r for first, last in cut for r in range(first, last + 1)]
     assert covered == list(range(1, rounds + 1))
@@ -118,11 +118,11 @@ def test_planning_again_after_some_spans_ran_gives_the_same_plan(tmp_path):
     # jobs read the Snakefile again while others have finished
     planned = jobs_spans.spans(tmp_path, 50, 20)
     for count, span in enumerate(planned):
-        left_behind(tmp_path, span)
+        make_spans(tmp_path, span)
         assert jobs_spans.spans(tmp_path, 50, 20) == planned, count
 
 
-def test_the_span_before_is_the_one_that_ends_there():
+def test_the_previous_span_ends_before_the_first_round():
     cut = [(1, 20), (21, 40), (41, 60)]
     assert jobs_spans.previous_span(1, cut) is None
     assert jobs_spans.previous_span(21, cut) == (1, 20)
@@ -228,7 +228,7 @@ def test_a_study_has_the_tables_and_figures_that_its_methods_fill(changes, table
 
 
 def test_cells_that_are_not_run_fill_no_table():
-    # with nine of ten attacking the backdoor is not defined, nor is mixing with nobody honest
+    # with nine of ten attacking the backdoor is not defined, nor is mixing without an honest client
     few = read(
         attack=["none", "lie_backdoor"],
         defense=["fedavg", ["nnm", "skymask"]],

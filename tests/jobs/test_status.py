@@ -1,4 +1,4 @@
-"""How far a study is, by its artifacts and the logs of its jobs."""
+"""Status of a study, from its artifacts and the logs of its jobs."""
 
 import fcntl
 import os
@@ -167,14 +167,14 @@ def test_a_second_try_begins_the_log_anew(tmp_path):
 
 
 @pytest.fixture
-def reckoned(monkeypatch):
-    """Rounds of krum are reckoned to take three times as long as those of fedavg, 1 second."""
+def estimated(monkeypatch):
+    """Estimates: 3 seconds for a round of krum, 1 second for one of fedavg."""
     monkeypatch.setattr(
         costs, "seconds_per_round", lambda run: 3.0 if run.defense.name == "krum" else 1.0
     )
 
 
-@pytest.mark.usefixtures("reckoned")
+@pytest.mark.usefixtures("estimated")
 def test_a_study_with_runs_in_every_state(tmp_path, start_sleeper, capsys, monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[2])
     read_study = read()
@@ -201,7 +201,7 @@ def test_a_study_with_runs_in_every_state(tmp_path, start_sleeper, capsys, monke
         ("krum", 1): ("failed", 0),
         ("krum", 2): ("stopped", 0),
     }
-    # 6 rounds took 34 s, 6 s were reckoned; 2 rounds of 7 s and 8 of 3 · 34 / 6 s are left
+    # 6 rounds took 34 s, the estimate was 6 s; 2 rounds of 7 s and 8 of 3 · 34 / 6 s are left
     assert status.seconds_left(read_study, [*found.values()]) == pytest.approx(14 + 8 * 17)
 
     file = tmp_path / "s.yaml"
@@ -223,7 +223,7 @@ def test_a_study_with_runs_in_every_state(tmp_path, start_sleeper, capsys, monke
     assert runs["fedavg", 1] not in text
 
 
-@pytest.mark.usefixtures("reckoned")
+@pytest.mark.usefixtures("estimated")
 def test_time_left_is_that_of_like_runs_divided_by_the_jobs_that_run(tmp_path):
     read_study = read(data_seed=[1, 2, 3], defense="fedavg")
     runs = runs_of(read_study)
@@ -240,14 +240,14 @@ def test_time_left_is_that_of_like_runs_divided_by_the_jobs_that_run(tmp_path):
     )
 
 
-@pytest.mark.usefixtures("reckoned")
-def test_before_anything_has_run_the_time_is_reckoned(tmp_path):
+@pytest.mark.usefixtures("estimated")
+def test_before_anything_has_run_the_time_is_estimated(tmp_path):
     read_study = read()
     found = status.progress(read_study, tmp_path)
     assert {one.state for one in found} == {"waiting"}
     # 2 runs of 4 rounds of 1 s, 2 of 4 rounds of 3 s
     assert status.seconds_left(read_study, found) == pytest.approx(32)
-    assert "about 0:00:32 (h:mm:ss) left with a job at a time, reckoned" in status.text(
+    assert "about 0:00:32 (h:mm:ss) left with a job at a time, estimated" in status.text(
         read_study, tmp_path
     )
 
@@ -309,7 +309,7 @@ def fail_in(log):
             os.close(copy)
 
 
-def test_data_that_cannot_be_had_fail_every_run(tmp_path):
+def test_missing_data_fail_every_run(tmp_path):
     read_study = read(defense="krum")
     log = tmp_path / "logs" / "data" / "digits.log"
     with pytest.raises(SystemExit):
@@ -346,9 +346,9 @@ def test_other_commands_take_the_scale_too(tmp_path, capsys, command):
     file.write_text(yaml.safe_dump({**STUDY, "small": {"rounds": 2}}))
     for override in (["--scale", "small"], ["--config", "scale=small"]):
         assert cli.main([command, str(file), "--results", str(tmp_path), *override]) == 1
-        said = capsys.readouterr().err
-        assert f"{tmp_path}/tables/s_small/" in said
-        assert f"run snakemake --configfile {file} --config scale=small" in said
+        error = capsys.readouterr().err
+        assert f"{tmp_path}/tables/s_small/" in error
+        assert f"run snakemake --configfile {file} --config scale=small" in error
 
 
 @pytest.mark.parametrize("content", ["rounds: 4\n", "- a\n", "a: [\n"])
@@ -358,7 +358,7 @@ def test_a_file_that_is_no_study_is_named(tmp_path, capsys, content):
     assert f"{tmp_path}/s.yaml is not a study file" in capsys.readouterr().err
 
 
-def test_no_result_rests_on_the_form_of_logs():
+def test_no_result_depends_on_the_form_of_logs():
     modules = [path.relative_to(registry.ROOT.parent) for path in registry.ROOT.rglob("*.py")]
     names = {".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in modules}
     above = {

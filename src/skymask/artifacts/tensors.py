@@ -46,7 +46,7 @@ def parameters_schema(layout: Layout, keys: Iterable[str] = ()) -> pa.Schema:
 
 
 def parameters_table(layout: Layout, rows: Tensor, **keys: list[int] | list[bool]) -> pa.Table:
-    """Build a table of ``rows`` [n, d]: the columns ``keys`` (round, client, …), then the layers."""
+    """Build a table of ``rows`` [n, d]: columns ``keys`` (round, client, …), then the layers."""
     schema = parameters_schema(layout, keys)
     columns = [column(values, schema.field(name).type) for name, values in keys.items()]
     columns += [fixed_lists(piece.numpy()) for piece in layout.columns(rows.cpu()).values()]

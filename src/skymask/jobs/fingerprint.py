@@ -7,25 +7,25 @@ from functools import cache
 from skymask.study.registry import path_of, tree
 
 REGISTRIES = frozenset({"skymask.attacks", "skymask.defenses", "skymask.data.datasets"})
-"""Packages whose entries are separate: a stage rests on the entries it uses, not on all."""
+"""Packages whose entries are separate: a stage depends on those it uses, not on all."""
 
 
 @cache
 def imports(module: str) -> frozenset[str]:
-    """Modules of this package that ``module`` imports, anywhere in its text."""
-    found = set()
+    """Return the modules of this package that ``module`` imports, anywhere in its code."""
+    names = set()
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             modules = {name for name in inner if path_of(name)}
-            found |= modules if len(modules) == len(inner) else modules | {node.module}
-    return frozenset(name for name in found if path_of(name))
+            names |= modules if len(modules) == len(inner) else modules | {node.module}
+    return frozenset(name for name in names if path_of(name))
 
 
 def closure(*modules: str) -> list[str]:
-    """``modules`` and all they rest on, sorted; registries are not followed."""
+    """Return ``modules`` and all they depend on, sorted; registries are not followed."""
     seen: set[str] = set()
     waiting = list(modules)
     while waiting:
@@ -39,18 +39,21 @@ def closure(*modules: str) -> list[str]:
 @cache
 def _normal_form(module: str) -> str:
     """The code without comments, docstrings and layout, so that only real changes count."""
-    copy = ast.parse(ast.unparse(tree(module)))
-    for node in ast.walk(copy):
+    code = ast.parse(ast.unparse(tree(module)))
+    for node in ast.walk(code):
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             continue
         if ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(copy)
+    return ast.unparse(code)
 
 
 @cache
 def fingerprint(*modules: str) -> str:
-    """Twelve hexadecimal digits over the code of ``modules`` and all they rest on."""
+    """Return twelve hexadecimal digits that depend on the code of ``modules`` and their closure.
+
+    Comments, docstrings and layout of the code do not count.
+    """
     digest = hashlib.sha256()
     for module in closure(*modules):
         digest.update(f"{module}\n{_normal_form(module)}\n".encode())

@@ -1,4 +1,4 @@
-"""How far a job of many rounds is, as lines in its log, and read back from there."""
+"""Progress of a job of many rounds, as lines in its log."""
 
 import re
 from pathlib import Path
@@ -7,10 +7,10 @@ from time import perf_counter
 from tqdm import tqdm
 
 SECONDS = 5.0
-"""Between two lines of a log at least."""
+"""Minimal time between two lines of a log."""
 
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
-"""What a bar shows, in tqdm's words; a rate is never turned into seconds per round."""
+"""Format of a bar, for tqdm; the rate is always in rounds per second."""
 
 _LINE = re.compile(r"\| (\d+)/(\d+) \[")
 _TAIL = 4096
@@ -29,7 +29,7 @@ class RoundLog:
         self._shown: float | None = None
 
     def __call__(self, round_: int) -> None:
-        """Say that ``round_`` is done."""
+        """Note that ``round_`` is done."""
         now = perf_counter()
         if self._shown is None or round_ == self._last or now - self._shown >= SECONDS:
             self._shown = now
@@ -38,11 +38,14 @@ class RoundLog:
 
 
 def meter(done: int, of: int, elapsed: float, before: int = 0, columns: int = 78) -> str:
-    """One line: a bar of ``done`` rounds ``of`` so many, the time, the rate, and what is left.
+    """Return a line with a bar of rounds, the time, the rate and the time left.
 
-    ``elapsed`` is in seconds, the time left in hours, minutes and seconds.
-
-    The rounds up to ``before`` were there at the start and tell nothing of the rate.
+    Args:
+        done: Last round that is done.
+        of: Last round of all.
+        elapsed: Seconds since the start.
+        before: Last round that was done at the start, for the rate.
+        columns: Width of the line, in characters.
     """
     return str(
         tqdm.format_meter(
@@ -59,12 +62,12 @@ def meter(done: int, of: int, elapsed: float, before: int = 0, columns: int = 78
 
 
 def last_round(log: Path) -> int | None:
-    """The last round that a job's log says is done; ``None`` where it says nothing."""
+    """Return the last round that is done according to a log; ``None`` if it has none."""
     try:
         with log.open("rb") as file:
             file.seek(max(file.seek(0, 2) - _TAIL, 0))
             tail = file.read().decode("utf-8", errors="replace")
     except OSError:
         return None
-    found = _LINE.findall(tail)
-    return int(found[-1][0]) if found else None
+    lines = _LINE.findall(tail)
+    return int(lines[-1][0]) if lines else None

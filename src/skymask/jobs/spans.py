@@ -1,7 +1,4 @@
-"""How the rounds of a run are cut into jobs, and which files each kind of row lies in.
-
-Imports nothing heavy: the Snakefile plans its DAG with it.
-"""
+"""Division of the rounds of a run into jobs."""
 
 from pathlib import Path
 
@@ -14,46 +11,55 @@ Span = tuple[int, int]
 
 
 def spans(folder: Path, rounds: int, rounds_per_job: int) -> list[Span]:
-    """Cut ``rounds`` into spans (first, last) of at most ``rounds_per_job``.
+    """Divide the rounds of a run into spans.
 
-    The chain of spans that an earlier, shorter or otherwise cut run left in ``folder`` is kept and
-    continued, so that neither more rounds nor another grain computes anything twice.  Of several
-    chains it is that which leads furthest, at each step by its longest span.
+    The chain of finished spans in ``folder`` is kept and continued, so that a change of the number
+    of rounds or of ``rounds_per_job`` computes nothing twice.  Of several chains this takes the one
+    that reaches furthest, at each step by its longest span.
+
+    Args:
+        folder: Folder of the run.
+        rounds: Rounds of the run.
+        rounds_per_job: Maximal number of rounds of a new span; with 1 there are no spans.
+
+    Returns:
+        First and last round of each span, in order.
     """
     if rounds_per_job == 1:
         return []
-    known: dict[int, list[int]] = {}
+    finished: dict[int, list[int]] = {}
     for start, end in paths.finished_spans(folder):
-        known.setdefault(start, []).append(end)
-    # the last round that a chain of known spans from a round on leads to
+        finished.setdefault(start, []).append(end)
+    # the last round that a chain of finished spans reaches from a round
     reach: dict[int, int] = {}
-    for begin in sorted(known, reverse=True):
-        known[begin] = [last for last in known[begin] if begin <= last <= rounds]
-        reach[begin] = max((reach.get(e + 1, e) for e in known[begin]), default=begin - 1)
-    cut: list[Span] = []
+    for begin in sorted(finished, reverse=True):
+        finished[begin] = [last for last in finished[begin] if begin <= last <= rounds]
+        reach[begin] = max((reach.get(e + 1, e) for e in finished[begin]), default=begin - 1)
+    result: list[Span] = []
     first = 1
     while first <= rounds:
-        leading = [e for e in known.get(first, []) if reach.get(e + 1, e) == reach[first]]
+        leading = [e for e in finished.get(first, []) if reach.get(e + 1, e) == reach[first]]
         last = max(leading, default=min(first + rounds_per_job - 1, rounds))
-        cut.append((first, last))
+        result.append((first, last))
         first = last + 1
-    return cut
+    return result
 
 
 def rounds_per_job(study: Study, cell: Cell) -> int:
-    """How many rounds a job of a run carries: what the study says, or what ``auto`` comes to.
+    """Return how many rounds a job of a run has: the study's value, or the choice for ``auto``.
 
-    It rests on the study and the package alone, so that the same command plans the same jobs again.
+    It depends on nothing but the study and the package, so that the same command plans the same
+    jobs.
     """
     if study.rounds_per_job == "auto":
         return costs.rounds_per_job(cell.experiment, cell.rounds, study.minutes_per_job)
     return study.rounds_per_job
 
 
-def pieces(folder: Path, name: str, cell: Cell, cut: list[Span], staged: bool) -> list[Path]:
+def pieces(folder: Path, name: str, cell: Cell, run_spans: list[Span], staged: bool) -> list[Path]:
     """List the files with the rows ``name`` (metrics, clients, timings) of a run, by round."""
     if not staged:
-        return [paths.span(folder, *span) / f"{name}.parquet" for span in cut]
+        return [paths.span(folder, *span) / f"{name}.parquet" for span in run_spans]
     run = cell.experiment
     rounds = range(1, cell.rounds + 1)
     if name == "timings":
@@ -70,6 +76,6 @@ def pieces(folder: Path, name: str, cell: Cell, cut: list[Span], staged: bool) -
     ]
 
 
-def previous_span(first: int, cut: list[Span]) -> Span | None:
-    """The span that ends where one beginning at ``first`` goes on; ``None`` at round 1."""
-    return next((span for span in cut if span[1] == first - 1), None)
+def previous_span(first: int, run_spans: list[Span]) -> Span | None:
+    """Return the span that ends before round ``first``; ``None`` at round 1."""
+    return next((span for span in run_spans if span[1] == first - 1), None)

@@ -1,7 +1,7 @@
-"""How far a study is: what is done, runs, has failed or waits, and about how long is left.
+"""Status of a study: finished, running, failed and waiting runs, time left.
 
-Rests on artifacts and the logs of jobs alone, never on Snakemake's records; whether the code has
-changed since an artifact was written is for Snakemake to say.
+It depends on artifacts and the logs of jobs only, not on Snakemake's records: it does not tell
+whether artifacts are outdated because the code has changed.
 """
 
 from collections import Counter
@@ -22,16 +22,16 @@ State = Literal["done", "running", "failed", "stopped", "waiting"]
 STATES: tuple[State, ...] = ("done", "running", "failed", "stopped", "waiting")
 
 RECENT = 20
-"""Rounds that are timed of a run whose every round is a job: each has four small files."""
+"""Rounds of which the time is read where each stage is a job: each has four small files."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far one run is.
+    """Status of one run.
 
-    ``rounds`` of those that the study wants are done.  ``log`` is of the job that decides the
-    state: it runs, has failed, or was stopped; ``None`` for a run that is done or waits.
-    ``timed`` are rounds of finished jobs, and ``seconds`` their time.
+    ``rounds`` of the ``wanted`` rounds are done.  ``log`` and ``job`` are of the job that runs, has
+    failed or was stopped; ``None`` for a run that is done or waits.  ``timed`` is the number of
+    rounds of finished jobs, and ``seconds`` their time.
     """
 
     run: str
@@ -45,21 +45,20 @@ class Progress:
 
 
 def progress(study: Study, results: Path = paths.RESULTS) -> list[Progress]:
-    """How far each run of a study is, in the study's order."""
+    """Return the status of each run of a study, in the study's order."""
     return [_progress(study, cell, results) for cell in study.runs.values()]
 
 
 def _progress(study: Study, cell: Cell, results: Path) -> Progress:
     run = cell.experiment.run
     folder = paths.run(run, results)
-    staged = study.rounds_per_job == 1
-    cut = [] if staged else spans.spans(folder, cell.rounds, spans.rounds_per_job(study, cell))
-    done = _rounds_of_jobs(folder, cell, cut)
-    timed, seconds = _timed(folder, cell, cut, done)
+    run_spans = spans.spans(folder, cell.rounds, spans.rounds_per_job(study, cell))
+    done = _rounds_of_jobs(folder, cell, run_spans)
+    timed, seconds = _timed(folder, cell, run_spans, done)
     state: State = "done" if done == cell.rounds else "waiting"
     path, job = None, None
     if state == "waiting":
-        for path in _next_logs(cell, cut, done, results):
+        for path in _next_logs(cell, run_spans, done, results):
             job = read_log(path)
             if job and job.state in ("running", "failed", "stopped"):
                 state = job.state
@@ -69,11 +68,11 @@ def _progress(study: Study, cell: Cell, results: Path) -> Progress:
     return Progress(run, state, done, cell.rounds, path, job, timed, seconds)
 
 
-def _rounds_of_jobs(folder: Path, cell: Cell, cut: list[spans.Span]) -> int:
-    """Rounds up to which all jobs of a run have left their files."""
-    if cut:
+def _rounds_of_jobs(folder: Path, cell: Cell, run_spans: list[spans.Span]) -> int:
+    """The last round up to which all jobs of a run are done."""
+    if run_spans:
         done = 0
-        for first, last in cut:
+        for first, last in run_spans:
             if not (paths.span(folder, first, last) / "model.parquet").exists():
                 break
             done = last
@@ -86,10 +85,10 @@ def _rounds_of_jobs(folder: Path, cell: Cell, cut: list[spans.Span]) -> int:
     return cell.rounds
 
 
-def _timed(folder: Path, cell: Cell, cut: list[spans.Span], done: int) -> tuple[int, float]:
-    """Rounds of finished jobs whose time is known, and their seconds in all."""
-    if cut:
-        finished = [span for span in cut if span[1] <= done]
+def _timed(folder: Path, cell: Cell, run_spans: list[spans.Span], done: int) -> tuple[int, float]:
+    """Number of rounds of finished jobs whose time is known, and their total seconds."""
+    if run_spans:
+        finished = [span for span in run_spans if span[1] <= done]
         files = [paths.span(folder, *span) / "timings.parquet" for span in finished]
         rounds = sum(last - first + 1 for first, last in finished)
     else:
@@ -110,11 +109,11 @@ def _timed(folder: Path, cell: Cell, cut: list[spans.Span], done: int) -> tuple[
     return (rounds, seconds) if seconds > 0 else (0, 0.0)
 
 
-def _next_logs(cell: Cell, cut: list[spans.Span], done: int, results: Path) -> Iterable[Path]:
-    """The logs of the jobs that a run needs next, and then of those that these rest on."""
+def _next_logs(cell: Cell, run_spans: list[spans.Span], done: int, results: Path) -> Iterable[Path]:
+    """The logs of the jobs that a run needs next, and then of those they depend on."""
     experiment = cell.experiment
-    if cut:
-        span = next((span for span in cut if span[1] > done), cut[-1])
+    if run_spans:
+        span = next((span for span in run_spans if span[1] > done), run_spans[-1])
         yield paths.log("span", experiment.run, f"{span[0]}-{span[1]}", results=results)
     else:
         for stage in reversed(spans.STAGES):
@@ -127,16 +126,16 @@ def _next_logs(cell: Cell, cut: list[spans.Span], done: int, results: Path) -> I
         yield paths.log("data", experiment.dataset, results=results)
 
 
-def seconds_left(study: Study, found: list[Progress]) -> float:
-    """About how many seconds the rest of a study takes, with as many jobs at once as run now.
+def seconds_left(study: Study, all_runs: list[Progress]) -> float:
+    """Estimate the seconds until a study is done, with as many jobs at once as run now.
 
-    A round of a run takes as long as it took in the run itself, else in runs that differ in their
-    seeds only, else as ``skymask.jobs.costs`` reckons, times what a round took on the whole
-    against what was reckoned.
+    A round takes as long as the finished rounds of the run; without any, as those of runs that
+    differ in their seeds only; else as ``skymask.jobs.costs`` estimates, corrected by the ratio of
+    measured to estimated time over all runs.
     """
     of_run, of_like, runs = {}, {}, study.runs
     pools: dict[str, list[Progress]] = {}
-    for one in found:
+    for one in all_runs:
         pools.setdefault(_like(runs[one.run].experiment), []).append(one)
         if one.timed:
             of_run[one.run] = one.seconds / one.timed
@@ -144,15 +143,15 @@ def seconds_left(study: Study, found: list[Progress]) -> float:
         timed = sum(one.timed for one in pool)
         if timed:
             of_like[like] = sum(one.seconds for one in pool) / timed
-    reckoned = {one.run: costs.seconds_per_round(runs[one.run].experiment) for one in found}
-    expected = sum(one.timed * reckoned[one.run] for one in found)
-    slower = sum(one.seconds for one in found) / expected if expected else 1.0
+    estimated = {one.run: costs.seconds_per_round(runs[one.run].experiment) for one in all_runs}
+    expected = sum(one.timed * estimated[one.run] for one in all_runs)
+    slower = sum(one.seconds for one in all_runs) / expected if expected else 1.0
     left = 0.0
-    for one in found:
+    for one in all_runs:
         like = _like(runs[one.run].experiment)
-        each = of_run.get(one.run) or of_like.get(like) or reckoned[one.run] * slower
+        each = of_run.get(one.run) or of_like.get(like) or estimated[one.run] * slower
         left += (one.wanted - one.rounds) * each
-    return left / max(_running(found), 1)
+    return left / max(_running(all_runs), 1)
 
 
 def _like(experiment: Experiment) -> str:
@@ -160,28 +159,28 @@ def _like(experiment: Experiment) -> str:
     return replace(experiment, data_seed=0, training_seed=0).run
 
 
-def _running(found: list[Progress]) -> int:
-    return sum(one.state == "running" for one in found)
+def _running(all_runs: list[Progress]) -> int:
+    return sum(one.state == "running" for one in all_runs)
 
 
 def text(study: Study, results: Path = paths.RESULTS) -> str:
-    """The progress of a study in words, with the log of every run that failed or was stopped."""
-    found = progress(study, results)
-    states = Counter(one.state for one in found)
-    done, wanted = sum(one.rounds for one in found), sum(one.wanted for one in found)
+    """Return the status of a study as text, with the logs of runs that failed or were stopped."""
+    all_runs = progress(study, results)
+    states = Counter(one.state for one in all_runs)
+    done, wanted = sum(one.rounds for one in all_runs), sum(one.wanted for one in all_runs)
     counts = ", ".join(f"{states[state]} {state}" for state in STATES)
-    runs = f"{len(found)} run" + ("" if len(found) == 1 else "s")
+    runs = f"{len(all_runs)} run" + ("" if len(all_runs) == 1 else "s")
     lines = [
         f"Study {study.name}, scale {study.scale}: {runs}: {counts}",
         f"rounds: {done:,} of {wanted:,} done, {done / wanted:.0%}",
-        _pace(study, found),
+        _pace(study, all_runs),
     ]
     for state, note in (
         ("failed", ""),
-        ("stopped", " (ended without a word: the same command goes on)"),
+        ("stopped", " (interrupted or killed: run the same command again to continue)"),
         ("running", ""),
     ):
-        chosen = [one for one in found if one.state == state]
+        chosen = [one for one in all_runs if one.state == state]
         lines += [f"{state}{note}:"] if chosen else []
         lines += [f"  {line}" for one in chosen for line in _shown(one)]
     if done == wanted:
@@ -189,27 +188,27 @@ def text(study: Study, results: Path = paths.RESULTS) -> str:
         lines.append(
             f"tables: {paths.tables(study.name, results)}"
             if there
-            else "tables: not made yet: run snakemake again"
+            else "tables: not made yet; rerun snakemake"
         )
     return "\n".join(line for line in lines if line)
 
 
-def _pace(study: Study, found: list[Progress]) -> str:
+def _pace(study: Study, all_runs: list[Progress]) -> str:
     """Rounds per second, and the time that is left."""
-    timed, seconds = sum(one.timed for one in found), sum(one.seconds for one in found)
+    timed, seconds = sum(one.timed for one in all_runs), sum(one.seconds for one in all_runs)
     parts = [f"{timed / seconds:.3g} rounds per second in each job"] if timed else []
-    if any(one.rounds < one.wanted for one in found):
-        jobs = max(_running(found), 1)
+    if any(one.rounds < one.wanted for one in all_runs):
+        jobs = max(_running(all_runs), 1)
         at_once = "a job at a time" if jobs == 1 else f"{jobs} jobs at a time"
-        whole = round(seconds_left(study, found))
+        whole = round(seconds_left(study, all_runs))
         left = f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
-        source = "" if timed else ", reckoned, not measured"
+        source = "" if timed else ", estimated, not measured"
         parts.append(f"about {left} (h:mm:ss) left with {at_once}{source}")
     return "; ".join(parts)
 
 
 def _shown(one: Progress) -> list[str]:
-    """A run that is not simply done or waiting."""
+    """The lines of a run that is neither done nor waits."""
     first = f"{one.run}: {one.rounds} of {one.wanted} rounds, log {one.log}"
     if one.job is None:
         return [first]
