@@ -123,7 +123,7 @@ def test_the_cost_is_printed_and_the_log_shows_the_rounds(project):
     krum, skymask = (run.name for run in project.runs())
     for run in (krum, skymask):
         assert re.search(
-            rf"^{run}: accuracy 0\.\d+ after 6 rounds, [\d.]+ s \([12] of 2 runs\)$",
+            rf"^{run}: accuracy 0\.\d+ after 6 rounds, [\d.:]+(?: s)? \([12] of 2 runs\)$",
             done.stdout,
             re.M,
         )
