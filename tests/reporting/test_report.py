@@ -189,7 +189,9 @@ def test_labels_are_escaped():
 def test_figures_have_their_captions_and_files(made):
     made()
     text = Path("results/report/s/figures/accuracy_curves.html").read_text("utf-8")
-    caption = (ROOT / "workflow/report/accuracy_curves.rst").read_text("utf-8").strip()
+    caption = (
+        (ROOT / "src/skymask/reporting/templates/accuracy_curves.rst").read_text("utf-8").strip()
+    )
     assert f"<p>{caption}</p>" in text
     parsed = Parsed(text)
     assert [base64.b64decode(i.partition("base64,")[2]) for i in parsed.images] == [PIXEL]

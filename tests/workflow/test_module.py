@@ -1,5 +1,8 @@
 """The workflow as a module of another workflow."""
 
+import os
+import subprocess
+
 import yaml
 
 from .harness import ROOT, TINY, Project
@@ -67,3 +70,39 @@ def test_the_snakefile_for_catalogs_has_the_same_default_target(bare):
     planned = bare.planned("--snakefile", "workflow/Snakefile")
     assert planned.pop("study") == 1
     assert planned == bare.planned()
+
+
+DEPLOYED = """
+configfile: "study.yaml"
+
+module skymask:
+    snakefile: github("example/skymask", path="workflow/Snakefile", tag="v1.0.0")
+    config: config
+
+use rule * from skymask as skymask_*
+"""
+
+
+def test_a_deployed_workflow_runs_from_its_remote_repository(finished, tmp_path):
+    # what snakedeploy writes; Git takes the remote repository from a folder
+    source = Project.create(tmp_path / "source")
+    git = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "Release"], ["tag", "v1.0.0"]):
+        subprocess.run([*git, *command], cwd=source.folder, check=True)
+    (tmp_path / "gitconfig").write_text(
+        f'[url "file://{source.folder}"]\n\tinsteadOf = https://github.com/example/skymask\n'
+    )
+    project = Project(tmp_path / "deployed")
+    project.folder.mkdir()
+    project.set_study()
+    (project.folder / "Snakefile").write_text(DEPLOYED)
+    path = [str(ROOT / "src"), project.environment["PYTHONPATH"]]  # the package is installed
+    project.snakemake(
+        "--scheduler",
+        "greedy",
+        GIT_CONFIG_GLOBAL=str(tmp_path / "gitconfig"),
+        XDG_CACHE_HOME=str(tmp_path / "cache"),
+        PYTHONPATH=os.pathsep.join(path),
+    )
+    assert project.rows() == finished.rows()
+    assert (project.folder / "results/tables/tiny/overview.html").exists()

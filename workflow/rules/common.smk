@@ -16,7 +16,7 @@ from skymask.reporting import console, outputs  # noqa: E402
 from skymask.study import load  # noqa: E402
 from skymask.study.grid import StudyError  # noqa: E402
 from skymask.study.methods import modules_of  # noqa: E402
-from skymask.study.registry import registry  # noqa: E402
+from skymask.study.registry import ROOT, registry  # noqa: E402
 
 # the default study; a study given by --configfile stands alone
 if not internals.has_config_files(workflow):

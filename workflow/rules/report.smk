@@ -2,10 +2,7 @@
 import hashlib
 
 # files that the pages are made from and that fingerprints do not cover
-PAGE_FILES = [
-    *sorted((BASE / "workflow" / "report").iterdir()),
-    *sorted((BASE / "src" / "skymask" / "reporting" / "templates").iterdir()),
-]
+TEMPLATES = ROOT / "reporting" / "templates"
 STUDY_FILES = internals.config_files(workflow)
 PAGES = {"table": outputs.tables(STUDY), "figure": outputs.figures(STUDY)}
 OVERVIEW = paths.table(STUDY.name, "overview", "html")
@@ -23,7 +20,7 @@ rule overview:
             report(
                 paths.report(STUDY.name) / f"{kind}s" / f"{name}.html",
                 category=f"{kind}s".capitalize(),
-                caption=f"../report/{name}.rst",
+                caption=str(TEMPLATES / f"{name}.rst"),
                 labels={kind: name.replace("_", " ")},
             )
             for kind, names in PAGES.items()
@@ -44,7 +41,7 @@ rule overview:
         file=", ".join(map(os.path.relpath, STUDY_FILES)),
         source=fingerprint("skymask.reporting.report"),
         texts=hashlib.sha256(
-            b"".join(path.read_bytes() for path in PAGE_FILES)
+            b"".join(path.read_bytes() for path in sorted(TEMPLATES.iterdir()))
         ).hexdigest()[:12],
     script:
         "../scripts/overview.py"

@@ -1,4 +1,4 @@
-"""Published values of config/published.yaml, and the cells they belong to."""
+"""Published values of published.yaml, and the cells they belong to."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ import yaml
 from skymask.study.grid import Cell, Study
 from skymask.study.registry import ROOT
 
-FILE = ROOT.parents[1] / "config" / "published.yaml"
+FILE = ROOT / "reporting" / "published.yaml"
 BELOW_FEDAVG = "below_fedavg"
 UNITS = {"share": 100.0, "per cent": 1.0, "points": 1.0}
 """Units of the file, as multiples of a point (1 %)."""

@@ -59,12 +59,12 @@ def write(study: Study, file: str, results: Path, base: Path) -> None:
         study: the study.
         file: its study file, as the page names it.
         results: the results folder.
-        base: folder of the repository, with the captions of figures.
+        base: folder of the repository.
 
     Raises:
         ArtifactError: a table or a file of a run cannot be read.
     """
-    tables, figures = _tables(study, results), _figures(study, results, base)
+    tables, figures = _tables(study, results), _figures(study, results)
     runs = read_runs(paths.tables(study.name, results)).to_dict("records")
     for run in runs:
         folder = paths.run(run["run"], results)
@@ -106,12 +106,12 @@ def _tables(study: Study, results: Path) -> list[Item]:
     return items
 
 
-def _figures(study: Study, results: Path, base: Path) -> list[Item]:
+def _figures(study: Study, results: Path) -> list[Item]:
     """The figures of a study with their captions."""
     items = []
     for name in outputs.figures(study):
         path = paths.figure(study.name, name, "png", results)
-        caption = (base / "workflow" / "report" / f"{name}.rst").read_text(encoding="utf-8")
+        caption = ENVIRONMENT.get_template(f"{name}.rst").render()
         files = _uris(path, ".png", ".pdf")
         items.append(Item(name, caption.strip(), files, image=files[path.name]))
     return items
