@@ -43,6 +43,7 @@ lint: .venv/dev.stamp
 	$(BIN)/lint-imports --no-logo --no-cache
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+	$(MAKE) --no-print-directory words
 
 words: .venv/dev.stamp
 	$(BIN)/codespell *.md *.yml benchmarks config docs profiles src tests workflow Makefile Snakefile

@@ -54,7 +54,7 @@ def _key(name: str, schema: dict[str, Any], required: bool) -> str:
 
 
 def _values(schema: dict[str, Any]) -> str:
-    """The values that a schema allows, in words."""
+    """Return the values that a schema allows, in words."""
     if "$ref" in schema:
         return "name or ``{name: NAME, parameter: value}``"
     if "const" in schema:
@@ -122,7 +122,7 @@ def _method(kind: str, name: str, group: list[Entry]) -> str:
 
 
 def _choices(parameter: Parameter) -> str:
-    """The values of a parameter and its default, in words."""
+    """Return the values of a parameter and its default, in words."""
     default = json.dumps(parameter.default) if parameter.default is not None else "null"
     values = map(str, parameter.choices or sorted(parameter.kinds - {"None"}))
     return f"{', '.join(values)}; default ``{default}``"

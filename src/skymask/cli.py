@@ -64,7 +64,7 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _of_a_study(given: argparse.Namespace) -> str:
-    """The output of a command about a study."""
+    """Return the output of a command about a study."""
     study = load.from_files([given.study], _overrides(given))
     if given.command == "status":
         return status.text(study, given.results)
@@ -76,7 +76,7 @@ def _of_a_study(given: argparse.Namespace) -> str:
 
 
 def _hint(given: argparse.Namespace, error: FileNotFoundError) -> str:
-    """What to do about a missing file."""
+    """Return what to do about a missing file."""
     if given.command == "trace":
         return "name a table of a study that has run, results/tables/STUDY/NAME.csv"
     if error.filename == given.study:
@@ -133,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _overrides(given: argparse.Namespace) -> dict[str, Any]:
-    """The keys that the command line overrides, as Snakemake reads them."""
+    """Return the keys that the command line overrides, as Snakemake reads them."""
     for pair in given.config:
         if "=" not in pair:
             raise ValueError(f"--config {pair} sets nothing: write it as key=value")
@@ -146,7 +146,7 @@ def _overrides(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def _base() -> Path:
-    """The folder with the workflow: the current one, or the repository of the package."""
+    """Return the folder with the workflow: the current one, or the repository of the package."""
     for base in (Path.cwd(), Path(skymask.__file__).resolve().parents[2]):
         if (base / "Snakefile").exists():
             return base

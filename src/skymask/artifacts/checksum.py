@@ -67,7 +67,7 @@ def problem(path: Path) -> str | None:
 
 
 def _footer(file: BinaryIO) -> int | None:
-    """The offset of the footer; ``None`` without one."""
+    """Return the offset of the footer; ``None`` without one."""
     size = file.seek(0, 2)
     if size < 2 * _END:
         return None
@@ -78,7 +78,7 @@ def _footer(file: BinaryIO) -> int | None:
 
 
 def _chunks(file: BinaryIO, length: int | None = None) -> Iterator[memoryview]:
-    """The next ``length`` bytes, or all until the end, in chunks that stay in the cache."""
+    """Return the next ``length`` bytes, or all until the end, in chunks that stay in the cache."""
     buffer = memoryview(bytearray(_CHUNK))
     while length is None or length > 0:
         count = file.readinto(buffer if length is None else buffer[:length])  # type: ignore[attr-defined]

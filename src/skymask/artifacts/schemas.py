@@ -4,7 +4,7 @@ import pyarrow as pa
 
 
 def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
-    """A schema from names, types and descriptions."""
+    """Return a schema from names, types and descriptions."""
     return pa.schema([pa.field(n, t, metadata={"description": d}) for n, t, d in columns])
 
 

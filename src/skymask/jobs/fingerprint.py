@@ -38,7 +38,7 @@ def closure(*modules: str) -> list[str]:
 
 @cache
 def _normal_form(module: str) -> str:
-    """The code without comments, docstrings and layout, so that only real changes count."""
+    """Return the code without comments, docstrings and layout, so that only real changes count."""
     code = ast.parse(ast.unparse(tree(module)))
     for node in ast.walk(code):
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):

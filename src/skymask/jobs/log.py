@@ -126,7 +126,7 @@ def _write(log: int, line: str) -> bool:
 
 
 def _former(path: Path) -> Path:
-    """The copy of the log of a failed job: Snakemake removes the log itself before a retry."""
+    """Return the copy of a failed job's log: Snakemake removes the log itself before a retry."""
     return path.with_name(f".{path.name}.failed")
 
 

@@ -216,7 +216,7 @@ def _why(job: Job, tail: int) -> str:
 
 
 def _failure(job: Job) -> JobLog | None:
-    """The error that a job of this call logged; ``None`` if it ended without one."""
+    """Return the error that a job of this call logged; ``None`` if it ended without one."""
     log = _of_this_call(read_log(job.log)) if job.log else None
     return log if log and log.state == "failed" else None
 

@@ -69,7 +69,7 @@ def _progress(study: Study, cell: Cell, results: Path) -> Progress:
 
 
 def _rounds_of_jobs(folder: Path, cell: Cell, run_spans: list[spans.Span]) -> int:
-    """The last round up to which all jobs of a run are done."""
+    """Return the last round up to which all jobs of a run are done."""
     if run_spans:
         done = 0
         for first, last in run_spans:
@@ -86,7 +86,7 @@ def _rounds_of_jobs(folder: Path, cell: Cell, run_spans: list[spans.Span]) -> in
 
 
 def _timed(folder: Path, cell: Cell, run_spans: list[spans.Span], done: int) -> tuple[int, float]:
-    """Number of rounds of finished jobs whose time is known, and their total seconds."""
+    """Count the rounds of finished jobs whose time is known, and add up their seconds."""
     if run_spans:
         finished = [span for span in run_spans if span[1] <= done]
         files = [paths.span(folder, *span) / "timings.parquet" for span in finished]
@@ -110,7 +110,7 @@ def _timed(folder: Path, cell: Cell, run_spans: list[spans.Span], done: int) -> 
 
 
 def _next_logs(cell: Cell, run_spans: list[spans.Span], done: int, results: Path) -> Iterable[Path]:
-    """The logs of the jobs that a run needs next, and then of those they depend on."""
+    """Return the logs of the jobs that a run needs next, and then of those they depend on."""
     experiment = cell.experiment
     if run_spans:
         span = next((span for span in run_spans if span[1] > done), run_spans[-1])
@@ -155,7 +155,7 @@ def seconds_left(study: Study, all_runs: list[Progress]) -> float:
 
 
 def _like(experiment: Experiment) -> str:
-    """The same for runs that differ in their seeds only."""
+    """Return the same for runs that differ in their seeds only."""
     return replace(experiment, data_seed=0, training_seed=0).run
 
 
@@ -194,7 +194,7 @@ def text(study: Study, results: Path = paths.RESULTS) -> str:
 
 
 def _pace(study: Study, all_runs: list[Progress]) -> str:
-    """Rounds per second, and the time that is left."""
+    """Return the rounds per second, and the time that is left."""
     timed, seconds = sum(one.timed for one in all_runs), sum(one.seconds for one in all_runs)
     parts = [f"{timed / seconds:.3g} rounds per second in each job"] if timed else []
     if any(one.rounds < one.wanted for one in all_runs):
@@ -208,7 +208,7 @@ def _pace(study: Study, all_runs: list[Progress]) -> str:
 
 
 def _shown(one: Progress) -> list[str]:
-    """The lines of a run that is neither done nor waits."""
+    """Return the lines of a run that is neither done nor waits."""
     first = f"{one.run}: {one.rounds} of {one.wanted} rounds, log {one.log}"
     if one.job is None:
         return [first]

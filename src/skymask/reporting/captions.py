@@ -72,7 +72,7 @@ def captions(study: Study) -> dict[str, str]:
 
 
 def _bold(study: Study, name: str) -> list[str]:
-    """What is bold in a table of defenses."""
+    """Return what is bold in a table of defenses."""
     if name not in LAYOUTS:
         return []
     oracle = any(cell.experiment.defense.name == "oracle" for cell in study.cells)
@@ -81,7 +81,7 @@ def _bold(study: Study, name: str) -> list[str]:
 
 
 def _seeds(study: Study) -> str:
-    """The number of seeds of the cells."""
+    """Return the number of seeds of the cells."""
     runs = Counter(published.place_of(c) for c in study.cells if c.undefined is None)
     fewest, most = min(runs.values(), default=0), max(runs.values(), default=0)
     if fewest < most:
@@ -90,13 +90,13 @@ def _seeds(study: Study) -> str:
 
 
 def _rounds(study: Study) -> str:
-    """The number of rounds of the cells."""
+    """Return the number of rounds of the cells."""
     rounds = {cell.rounds for cell in study.cells}
     return " to ".join(map(str, sorted({min(rounds), max(rounds)})))
 
 
 def _setting(study: Study) -> str:
-    """What all cells of a study have in common."""
+    """Return what all cells of a study have in common."""
     layouts = {
         "dataset": "data set {}",
         "model": "model {}",
@@ -115,7 +115,7 @@ def _setting(study: Study) -> str:
 
 
 def _malicious(study: Study) -> str | None:
-    """The share of malicious clients, if it is the same in all cells with an attack."""
+    """Return the share of malicious clients, if it is the same in all cells with an attack."""
     attacked = [c.experiment for c in study.cells if c.experiment.attack.name != "none"]
     shares = {f"{100 * run.malicious / run.clients:.3g} %" for run in attacked}
     if len(shares) != 1:
@@ -125,7 +125,7 @@ def _malicious(study: Study) -> str | None:
 
 
 def _scaled(study: Study) -> list[str]:
-    """What the small scale changed."""
+    """Return what the small scale changed."""
     changed = [(key, *both) for key, both in study.reduced.items() if key not in NEUTRAL]
     listed = _compared(((key, small, full) for key, full, small in changed), "full scale")
     return [f"Scaled down: {listed}."] if changed else []
@@ -161,7 +161,7 @@ def plain(key: str, value: Any) -> str:
 
 
 def _published(study: Study, final: str) -> str:
-    """What the table ``published`` shows, and where a study differs from the paper."""
+    """Return what the table ``published`` shows, and where a study differs from the paper."""
     below = "below fedavg: FedAvg's accuracy minus the defense's, in points"
     metrics = {comparison.metric for comparison in published.comparisons(study)}
     parts = [
@@ -190,7 +190,7 @@ def _published(study: Study, final: str) -> str:
 
 
 def _significance(rounds: str, final: str) -> str:
-    """What the table ``significance`` shows, and the limits of the test."""
+    """Return what the table ``significance`` shows, and the limits of the test."""
     return (
         f"SkyMask's final test accuracy after {rounds} rounds ({final}) compared with that of the "
         "best baseline, the defense with the highest mean in its row, except oracle and variants "

@@ -65,7 +65,7 @@ def _listed(labels: Iterable[str]) -> str:
 
 
 def _versions(study: Study, results: Path) -> str:
-    """The versions of packages that wrote the runs, from the metadata of their files."""
+    """Return the versions of packages that wrote the runs, from the metadata of their files."""
     counts = Counter(
         versions_of(read_schema(paths.run(run, results) / "metrics.parquet", "metrics", run))
         for run in study.runs

@@ -121,7 +121,7 @@ def load(file: Path = FILE) -> Published:
 def _claims(
     group: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[tuple[str, str, str, str], Claim]]:
-    """The values of an entry, one by one."""
+    """Return the values of an entry, one by one."""
     points, only = UNITS[group["unit"]], group.get("only", {})
     for dataset in group["datasets"]:
         for attack, defenses in group["values"].items():
@@ -216,7 +216,7 @@ def _fedavg(place: Place, groups: Mapping[Place, list[Cell]]) -> list[Cell]:
 
 
 def _claim(cell: Cell, metric: str, study: Study, published: Published) -> Claim | None:
-    """The published value of a cell, if it is known."""
+    """Return the published value of a cell, if it is known."""
     run = cell.experiment
     for claim in published.claims.get((metric, run.dataset, run.attack.name, run.defense.name), []):
         required = all(setting_of(cell, name) in values for name, values in claim.only.items())

@@ -96,7 +96,7 @@ def _render(path: Path, template: str, **context: Any) -> None:
 
 
 def _tables(study: Study, results: Path) -> list[Item]:
-    """The tables of a study, rendered from their rows."""
+    """Return the tables of a study, rendered from their rows."""
     items = []
     for name, caption in captions(study).items():
         path = paths.table(study.name, name, "parquet", results)
@@ -107,7 +107,7 @@ def _tables(study: Study, results: Path) -> list[Item]:
 
 
 def _figures(study: Study, results: Path) -> list[Item]:
-    """The figures of a study with their captions."""
+    """Return the figures of a study with their captions."""
     items = []
     for name in outputs.figures(study):
         path = paths.figure(study.name, name, "png", results)
@@ -118,7 +118,7 @@ def _figures(study: Study, results: Path) -> list[Item]:
 
 
 def _uris(path: Path, *suffixes: str) -> dict[str, str]:
-    """The files of a table or figure as data URIs, by name."""
+    """Return the files of a table or figure as data URIs, by name."""
     uris = {}
     for file in map(path.with_suffix, suffixes):
         kind = mimetypes.guess_type(file.name)[0] or "text/plain"
@@ -127,5 +127,5 @@ def _uris(path: Path, *suffixes: str) -> dict[str, str]:
 
 
 def _value(value: Any) -> str:
-    """A value of a study file as text."""
+    """Return a value of a study file as text."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -68,7 +68,7 @@ def rows(study: Study, runs: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _test(ours: Values, theirs: Values) -> Mapping[str, float | None]:
-    """The paired t-test of two arrays [s]."""
+    """Return the paired t-test of two arrays [s]."""
     differences = ours - theirs
     result: dict[str, float | None] = {
         "difference": float(differences.mean()) if len(differences) else None,

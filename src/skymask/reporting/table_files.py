@@ -60,7 +60,7 @@ def write(study: Study, folder: Path, target: Path) -> None:
 
 
 def _columns(name: str, cells: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """The cells and columns of a table of defenses."""
+    """Return the cells and columns of a table of defenses."""
     if name == "attack_success":
         triggered = {cell.attack for cell in study.cells if backdoored(cell)}
         cells = cells[cells["attack"].isin(triggered)]

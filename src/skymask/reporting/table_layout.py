@@ -170,7 +170,7 @@ def markdown(table: pd.DataFrame, best: pd.DataFrame | None = None) -> str:
 
 
 def _styled(table: pd.DataFrame, escape: str) -> "Styler":
-    """The texts of a table, escaped for an output format."""
+    """Return the texts of a table, escaped for an output format."""
     styler = _texts(table).style.hide(axis="index").format(escape=escape)
     return styler.format_index(axis=1, escape=escape)
 

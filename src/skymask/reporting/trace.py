@@ -110,7 +110,7 @@ def _trace_run(
 
 
 def _read(table: Path, study: str) -> list[dict[str, Any]]:
-    """The rows of a table, with empty texts for missing values."""
+    """Return the rows of a table, with empty texts for missing values."""
     if table.suffix == ".csv":
         try:
             with table.open(newline="", encoding="utf-8") as file:
@@ -133,7 +133,7 @@ def _read(table: Path, study: str) -> list[dict[str, Any]]:
 
 
 def _find(rows: list[dict[str, Any]], table: Path, cell: str, setting: str | None) -> Row:
-    """The row of one cell.  Raises ValueError if there is none, or more than one."""
+    """Return the row of one cell.  Raises ValueError if there is none, or more than one."""
     labels = labels_of(cell)
     if len(labels) != 2:
         raise ValueError(f"{cell!r} names no cell: write attack,defense, as in min_max,skymask")
@@ -162,7 +162,7 @@ def _find(rows: list[dict[str, Any]], table: Path, cell: str, setting: str | Non
 
 
 def _hints(rows: list[dict[str, Any]], labels: list[str]) -> list[str]:
-    """The labels that a table does not have, with similar ones, and all that it has."""
+    """Return the labels that a table does not have, with similar ones, and all that it has."""
     known = {kind: list(dict.fromkeys(row[kind] for row in rows)) for kind in ("attack", "defense")}
     every = [*known["attack"], *known["defense"]]
     hints = []
@@ -174,7 +174,7 @@ def _hints(rows: list[dict[str, Any]], labels: list[str]) -> list[str]:
 
 
 def _columns(row: Row, table: Path, wanted: Sequence[str]) -> list[str]:
-    """The columns to trace.  Raises ValueError for one that the table does not have."""
+    """Return the columns to trace.  Raises ValueError for one that the table does not have."""
     known = [column for column in row if column in COLUMNS]
     for column in wanted:
         if column not in known:

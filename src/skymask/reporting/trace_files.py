@@ -98,7 +98,7 @@ def files_of(cell: Cell, results: Path, versions: dict[str, int]) -> tuple[list[
 
 
 def _pieces(folder: Path, kind: str, cell: Cell) -> list[Path]:
-    """The files of a run's jobs: of spans if they are complete, else of single rounds."""
+    """Return the files of a run's jobs: of spans if they are complete, else of single rounds."""
     cut = spans.spans(folder, cell.rounds, max(cell.rounds, 2))
     of_spans = spans.pieces(folder, kind, cell, cut, staged=False)
     if all(path.exists() for path in of_spans) or not (folder / "rounds").exists():

@@ -59,7 +59,7 @@ def check_cell(
 
 
 def _undefined(run: Experiment) -> list[str]:
-    """The requirements that the numbers of clients and malicious clients do not meet."""
+    """Return the requirements that the numbers of clients and malicious clients do not meet."""
     found = []
     if run.malicious:
         known = {"n": run.clients, "f": run.malicious, **run.attack.parameters}

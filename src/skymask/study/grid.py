@@ -148,7 +148,7 @@ def read(config: Mapping[str, Any], file: str = "study") -> Study:
 
 
 def _problems_at_small_scale(config: Mapping[str, Any]) -> list[str]:
-    """The mistakes that a study would have at its small scale."""
+    """Return the mistakes that a study would have at its small scale."""
     try:
         read({**config, "scale": "small"})
     except StudyError as error:
@@ -180,7 +180,7 @@ def _repeated(key: str, items: list[Any]) -> list[str]:
 
 
 def _checkable(point: Point) -> Point | None:
-    """A point with harmless values in place of wrong ones, or None where there are none."""
+    """Return a point with harmless values in place of wrong ones, or None where there are none."""
     harmless = {
         "attack": Method("none"),
         "defense": Method("fedavg"),
@@ -203,7 +203,7 @@ def _checkable(point: Point) -> Point | None:
 def _groups(
     paired: list[list[str]], axes: dict[str, list[Any]], problems: list[str]
 ) -> list[list[Point]]:
-    """The axes in order, each as a list of the values it sets; paired axes are one group."""
+    """Return the axes in order, each as a list of the values it sets; paired axes are one group."""
     taken: set[str] = set()
     groups: dict[str, list[Point]] = {key: [{key: v} for v in axes[key]] for key in axes}
     for keys in paired:
@@ -261,7 +261,7 @@ def _has(value: Any, excluded: Any) -> bool:
 def _cell(
     point: Point, values: Mapping[str, Any], axes: dict[str, list[Any]], problems: list[str]
 ) -> Cell:
-    """The cell of a point, checked, in which what does not matter has one form."""
+    """Return the cell of a point, checked, in which what does not matter has one form."""
     experiment_values = dict(point)
     rounds, share = experiment_values.pop("rounds"), experiment_values.pop("malicious_share")
     others = [k for k in axes if len(axes[k]) > 1 and k not in ("attack", "defense", *SEEDS)]

@@ -104,7 +104,7 @@ def _repeated(node: yaml.Node, path: str, seen: set[int], file: str) -> Iterator
 
 
 def _read(path: str | Path) -> dict[str, Any]:
-    """The values of a study file."""
+    """Return the values of a study file."""
     try:
         config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -141,14 +141,14 @@ def _entry(kind: str, name: str) -> Entry:
 
 
 def _place(kind: str) -> str:
-    """The key of a study that a kind is written under."""
+    """Return the key of a study that a kind is written under."""
     return "defense" if kind == "pre-aggregator" else kind
 
 
 def _combinations(
     kind: str, name: str, place: str, given: dict[Any, Any], info: ValidationInfo
 ) -> list[dict[str, Any]]:
-    """The parameters of a method, one mapping for each combination of their values."""
+    """Return the parameters of a method, one mapping for each combination of their values."""
     entry, model = _entry(kind, name), parameters_model(kind, name)
     whole = {p.name for p in entry.parameters.values() if "list" in p.kinds}
     lists = [len(v) for key, v in given.items() if isinstance(v, list) and key not in whole]
@@ -178,7 +178,7 @@ def _combinations(
 
 
 def _coordinates(place: str, value: Any, info: ValidationInfo) -> list[Any]:
-    """The coordinates that an attack is limited to; None stands for all of them."""
+    """Return the coordinates that an attack is limited to; None stands for all of them."""
     found: list[Any] = []
     if value == []:
         raise mistakes([f"{place}: [] is an empty list: name at least one value"])
@@ -194,7 +194,7 @@ def _coordinates(place: str, value: Any, info: ValidationInfo) -> list[Any]:
 
 
 def _compositions(kind: str, value: list[Any], info: ValidationInfo) -> list[Method]:
-    """Lists of pre-aggregators that end with a defense, as methods."""
+    """Read lists of pre-aggregators that end with a defense, as methods."""
     names = [part.get("name") if isinstance(part, dict) else part for part in value]
     early = [n for n in names[:-1] if isinstance(n, str) and n in entries("defense")]
     problem = None

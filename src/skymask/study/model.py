@@ -44,7 +44,7 @@ def _distinct(value: list[str]) -> list[str]:
 
 
 def _exclusion(value: Any) -> dict[str, list[Any]]:
-    """The values of an exclusion, by axis."""
+    """Return the values of an exclusion, by axis."""
     if not isinstance(value, dict) or not value:
         raise mistake("must be a mapping from axes to values, such as {attack: none}")
     model = exclusion_model()

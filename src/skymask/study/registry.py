@@ -142,7 +142,7 @@ def entry(name: str, module: str, function: str) -> Entry:
 
 
 def _described(docstring: str) -> dict[str, str]:
-    """The descriptions in the ``Args`` section of a docstring, by argument."""
+    """Return the descriptions in the ``Args`` section of a docstring, by argument."""
     section = re.search(r"^Args:\n((?: {4}.*\n|\n)*)", docstring + "\n", re.MULTILINE)
     items = re.findall(
         r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE
@@ -153,7 +153,7 @@ def _described(docstring: str) -> dict[str, str]:
 def _decorations(
     node: ast.FunctionDef,
 ) -> tuple[list[Requirement], dict[str, Any], Requirement | None]:
-    """The ``requires``, ``describes`` and ``leaves`` of a function."""
+    """Return the ``requires``, ``describes`` and ``leaves`` of a function."""
     requirements, facts, leaves = [], {}, None
     for decorator in node.decorator_list:
         if not (isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Name)):

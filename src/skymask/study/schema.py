@@ -84,7 +84,7 @@ def _plain(text: str) -> str:
 
 
 def _parameters(kind: str, name: str) -> dict[str, Any]:
-    """The schema of a mapping with the parameters of a method, and with its name."""
+    """Return the schema of a mapping with the parameters of a method, and with its name."""
     named = kind != "coordinates"
     entry = entries(kind)[name] if named else coordinates_entry()
     properties = parameters_model(kind, name).model_json_schema()["properties"]
@@ -102,7 +102,7 @@ def _parameters(kind: str, name: str) -> dict[str, Any]:
 
 
 def _bounds(code: ast.expr) -> list[tuple[str, str, Any]]:
-    """The bounds that a condition states: name, kind and number of each."""
+    """Return the bounds that a condition states: name, kind and number of each."""
     if isinstance(code, ast.BoolOp) and ast.unparse(code.values[0]).endswith("is None"):
         return _bounds(code.values[1])
     if not isinstance(code, ast.Compare):
@@ -127,7 +127,7 @@ def _add(schema: dict[str, Any], bounds: dict[str, float]) -> None:
 
 
 def _translated(schema: Any) -> Any:
-    """A schema without the titles of pydantic, with its bounds and methods in JSON Schema."""
+    """Return a schema without pydantic's titles, with bounds and methods in JSON Schema."""
     if isinstance(schema, list):
         return [_translated(part) for part in schema]
     if not isinstance(schema, dict):

@@ -59,7 +59,7 @@ def _integer(value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """A number as a float, so that a run has one name: YAML reads 1e7 as text and 1 as an int."""
+    """Return a float, so that a run has one name: YAML reads 1e7 as text and 1 as an int."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -166,7 +166,7 @@ def sentences(
 
 
 def _complaint(part: Mapping[str, Any]) -> str:
-    """What is wrong with a value, as the end of a sentence."""
+    """Return what is wrong with a value, as the end of a sentence."""
     if part["type"] == "missing":
         return "is missing."
     text = str(part["msg"])

@@ -73,7 +73,7 @@ def draw(study: Study, results: Path, targets: list[Path]) -> None:
 
 
 def _axis(study: Study) -> tuple[str, dict[str, Any]]:
-    """The axis that varies, and its value in each setting."""
+    """Return the axis that varies, and its value in each setting."""
     axes = {axis for cell in study.cells for axis in cell.varied}
     if len(axes) != 1:
         raise ValueError(
@@ -85,7 +85,7 @@ def _axis(study: Study) -> tuple[str, dict[str, Any]]:
 
 
 def _cells(study: Study, results: Path) -> pd.DataFrame:
-    """A row per cell with the means and standard deviations of all metrics."""
+    """Return a row per cell with the means and standard deviations of all metrics."""
     metrics = {"accuracy": ["accuracy"], "detection": ["fpr", "fnr"]}
     keys = [*KEYS, "seeds"]
     accuracy, detection = (
