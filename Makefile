@@ -3,7 +3,7 @@
 # make report one page of a study that has run: results/report.html
 # make test   set up, run the unit and contract tests and one small study (minutes)
 # make test-all  set up, run all tests: also workflow, SLURM, browser and conda (half an hour)
-# make lint   set up, check style, types and imports
+# make lint   set up, check style, types, imports and words
 # make words  set up, check spelling and the words of .codespell-banned.txt
 # make docs   set up, build the documentation site: build/docs/index.html
 # make slurm  set up, with what a SLURM cluster needs on top
