@@ -49,25 +49,16 @@ def test_finished_spans_are_those_with_a_model(tmp_path):
     assert sorted(paths.finished_spans(tmp_path)) == [(1, 20), (21, 40)]
 
 
-SOURCES = [
-    *ROOT.glob("src/skymask/jobs/*.py"),
-    *ROOT.glob("src/skymask/artifacts/*.py"),
-    *ROOT.glob("workflow/rules/*.smk"),
-]
-# until they take their paths from here
-OTHERS = {"figures.smk", "report.smk", "tables.smk"}
+SOURCES = [*ROOT.glob("src/skymask/**/*.py"), *ROOT.glob("workflow/rules/*.smk")]
+SPELLED = re.compile(
+    r"""["']results/.*|/ ["'](?:runs|spans|rounds|tables|figures|logs|benchmarks)["'].*"""
+)
 
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in SOURCES if path.name not in {"paths.py", *OTHERS}],
-    ids=lambda path: path.name,
+    [path for path in SOURCES if path.name != "paths.py"],
+    ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_no_other_file_spells_paths_below_results(path):
-    assert (
-        re.findall(
-            r"""["']results/.*|/ ["'](?:runs|spans|rounds|tables|logs)["'].*""",
-            path.read_text("utf-8"),
-        )
-        == []
-    )
+    assert SPELLED.findall(path.read_text("utf-8")) == []

@@ -101,7 +101,7 @@ def _pieces(folder: Path, kind: str, cell: Cell) -> list[Path]:
     """Return the files of a run's jobs: of spans if they are complete, else of single rounds."""
     cut = spans.spans(folder, cell.rounds, max(cell.rounds, 2))
     of_spans = spans.pieces(folder, kind, cell, cut, staged=False)
-    if all(path.exists() for path in of_spans) or not (folder / "rounds").exists():
+    if all(path.exists() for path in of_spans) or not paths.round_(folder, 1).exists():
         return of_spans
     return spans.pieces(folder, kind, cell, [], staged=True)
 
