@@ -53,6 +53,12 @@ def test_locks_of_a_killed_run_are_removed_and_those_of_a_live_run_stay(folder, 
         assert not locked(folder)
 
 
+def test_two_processes_can_have_the_folder_in_use(folder, other):
+    # the lock is shared, so that the second does not wait for the first
+    shared = ["flock", "--nonblock", "--shared", str(folder / "in-use"), "true"]
+    assert subprocess.run(shared, check=False).returncode == 0
+
+
 def test_locks_of_another_host_stay(folder):
     (folder / "in-use").write_text("another-host 17\n")
     with jobs_locks.acquire(folder):
