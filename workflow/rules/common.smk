@@ -111,6 +111,13 @@ def run_code(*modules, methods=()):
     return code
 
 
+def figure_code(wildcards):
+    """The fingerprint of the code that draws a figure."""
+    runs = BACKDOORED if wildcards.figure == "triggered_samples" else []
+    attacks = {name for run in runs for name in modules_of("attack", run.attack)}
+    return fingerprint(f"skymask.reporting.figures.{wildcards.figure}", *attacks)
+
+
 def memory(wildcards, attempt):
     """MB for a job of a run."""
     return resources.memory(experiment(wildcards), attempt)

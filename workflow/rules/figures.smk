@@ -17,13 +17,6 @@ FIGURE_INPUTS = {
 }
 
 
-def figure_code(wildcards):
-    """The fingerprint of the code that draws a figure."""
-    runs = BACKDOORED if wildcards.figure == "triggered_samples" else []
-    attacks = {name for run in runs for name in modules_of("attack", run.attack)}
-    return fingerprint(f"skymask.reporting.figures.{wildcards.figure}", *attacks)
-
-
 rule figure:
     input:
         lambda wildcards: FIGURE_INPUTS[wildcards.figure],
