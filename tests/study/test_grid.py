@@ -180,6 +180,14 @@ def test_lists_of_parameters_become_an_axis():
         (0.5, 20),
     ]
     assert len(grid.runs) == 5
+    # the first list of the file varies slowest
+    swapped = {"name": "skymask", "mask_steps": [10, 20], "threshold": [0.4, 0.5]}
+    assert [cell.defense for cell in read(defense=swapped).cells] == [
+        "skymask(threshold=0.4, mask_steps=10)",
+        "skymask(mask_steps=10)",
+        "skymask(threshold=0.4)",
+        "skymask",
+    ]
 
 
 def test_a_single_mapping_of_lists_is_an_axis_too():

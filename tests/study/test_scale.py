@@ -62,6 +62,10 @@ def test_a_value_that_does_not_change_is_not_listed():
     assert small.reduced == {"rounds": (100, 30)}
 
 
+def test_a_key_that_the_study_does_not_give_has_its_default_at_full_scale():
+    assert read(scale="small", small={"batch_size": 16}).reduced == {"batch_size": (32, 16)}
+
+
 def test_a_study_without_a_small_scale_says_what_to_write():
     assert mistakes(scale="small", small={}) == [
         "scale: 'small' is not defined for this study: write what it changes, as "
