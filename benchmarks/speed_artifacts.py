@@ -22,7 +22,8 @@ from workloads import CLASSES, SHAPE
 from skymask.artifacts.parquet import RAW, packed
 from skymask.artifacts.tensors import parameters_table, read_parameters
 from skymask.data.datasets import digits
-from skymask.federation.local_training import LocalTraining, train_clients
+from skymask.federation.local_training import train_clients
+from skymask.federation.settings import LocalTraining
 from skymask.federation.storage import kept_updates
 from skymask.federation.timing import Clock
 from skymask.models.architectures import build

@@ -13,7 +13,8 @@ import torch
 from measure import Case, Work
 from workloads import CLASSES, SHAPE, random_samples
 
-from skymask.federation.local_training import LocalTraining, train_clients
+from skymask.federation.local_training import train_clients
+from skymask.federation.settings import LocalTraining
 from skymask.models.architectures import build
 from skymask.models.flat_parameters import ResidentModel
 from skymask.seeds import generator

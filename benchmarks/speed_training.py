@@ -8,7 +8,8 @@ from measure import Case, Work
 from peers import DataLoaderLoop, paper_cnn
 from workloads import CLASSES, SHAPE, random_samples
 
-from skymask.federation.local_training import LocalTraining, train_clients
+from skymask.federation.local_training import train_clients
+from skymask.federation.settings import LocalTraining
 from skymask.models import architectures
 from skymask.models.flat_parameters import ResidentModel
 from skymask.seeds import generator

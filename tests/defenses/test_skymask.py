@@ -15,7 +15,8 @@ from skymask.contracts import RequirementError
 from skymask.data.datasets import digits
 from skymask.data.partition import ROOT, assign, draw_malicious
 from skymask.defenses import skymask
-from skymask.federation.local_training import LocalTraining, train_client
+from skymask.federation.local_training import train_client
+from skymask.federation.settings import LocalTraining
 from skymask.models import architectures
 from skymask.models.flat_parameters import ResidentModel
 from skymask.models.functional import FunctionalModel, root_loss

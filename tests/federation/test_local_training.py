@@ -9,7 +9,8 @@ from torch.nn import functional
 from torch.testing import assert_close
 
 from skymask.federation import local_training, stacked_training
-from skymask.federation.local_training import LocalTraining, train_client, train_clients
+from skymask.federation.local_training import train_client, train_clients
+from skymask.federation.settings import LocalTraining
 from skymask.models.architectures import build
 from skymask.models.flat_parameters import ResidentModel
 from skymask.models.samples import Samples

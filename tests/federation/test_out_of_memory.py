@@ -6,7 +6,8 @@ from torch.testing import assert_close
 
 from skymask.federation import evaluate, stacked_training
 from skymask.federation.evaluate import accuracy_and_loss
-from skymask.federation.local_training import LocalTraining, train_clients
+from skymask.federation.local_training import train_clients
+from skymask.federation.settings import LocalTraining
 from skymask.models import functional
 from skymask.models.architectures import build
 from skymask.models.flat_parameters import ResidentModel

@@ -12,9 +12,10 @@ from skymask.federation import stacked_training
 from skymask.federation.aggregate import Verdict, aggregate, averaged_statistics
 from skymask.federation.evaluate import evaluate
 from skymask.federation.federation import Checkpoint, Federation
-from skymask.federation.local_training import LocalTraining, train_clients
+from skymask.federation.local_training import train_clients
 from skymask.federation.records import client_rows
 from skymask.federation.rounds import run_span
+from skymask.federation.settings import LocalTraining
 from skymask.federation.storage import (
     read_matrix,
     read_model,

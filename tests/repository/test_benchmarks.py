@@ -45,7 +45,8 @@ def test_the_baseline_of_mask_learning_learns_the_same_masks():
 def test_the_baseline_of_training_takes_the_same_steps():
     from peers import DataLoaderLoop, paper_cnn
 
-    from skymask.federation.local_training import LocalTraining, train_clients
+    from skymask.federation.local_training import train_clients
+    from skymask.federation.settings import LocalTraining
     from skymask.models.flat_parameters import ResidentModel
 
     source = torch.Generator().manual_seed(0)

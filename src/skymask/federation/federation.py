@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from skymask.data import partition
-from skymask.federation.local_training import LocalTraining
+from skymask.federation.settings import LocalTraining
 from skymask.models import architectures
 from skymask.models.flat_parameters import ResidentModel
 from skymask.models.functional import FunctionalModel

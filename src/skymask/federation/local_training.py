@@ -1,47 +1,20 @@
 """Local training of clients: plain SGD on cross-entropy."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from skymask.federation.settings import LocalTraining
 from skymask.federation.stacked_training import autocast, bytes_of_a_client, train_stacked
 from skymask.models.flat_parameters import ModelPool, ResidentModel
-from skymask.models.functional import SoftmaxAxis, cross_entropy
+from skymask.models.functional import cross_entropy
 from skymask.models.samples import Samples, laid_out
 from skymask.numerics.parallel import parallel_map, single_threaded
 
 # clients of fewer bytes are stacked on the CPU; see docs/explanation/performance.md
 SMALL = 512 * 2**10
-
-
-@dataclass(frozen=True)
-class LocalTraining:
-    """Settings of local training.
-
-    Attributes:
-        local_epochs: Passes over a client's samples.
-        batch_size: Samples of a step.
-        local_lr: Learning rate of a step.
-        gradient_clip: Bound c that clamps each coordinate of a gradient to [-c, c]; ``None`` for no
-            bound.
-        softmax_axis: Axis over which the loss normalises.
-        precision: ``bfloat16`` computes layers in bfloat16 where torch's autocast considers that
-            safe; parameters, gradients and steps stay float32.
-        batching: ``loop`` trains one client after the other, ``stacked`` many at once; ``auto``
-            stacks on a GPU, and on the CPU those that are so small that starting each operation
-            dominates.
-    """
-
-    local_epochs: int = 1
-    batch_size: int = 32
-    local_lr: float = 0.1
-    gradient_clip: float | None = None
-    softmax_axis: SoftmaxAxis = "class"
-    precision: Literal["float32", "bfloat16"] = "float32"
-    batching: Literal["auto", "loop", "stacked"] = "auto"
 
 
 class Trained(NamedTuple):

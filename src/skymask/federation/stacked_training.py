@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +17,13 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from skymask.federation.settings import LocalTraining
 from skymask.models.flat_parameters import Layout
 from skymask.models.functional import SoftmaxAxis
 from skymask.models.pooled_convolution import PooledConvolution
 from skymask.models.samples import Samples, laid_out
 from skymask.numerics.out_of_memory import with_halving
 from skymask.numerics.parallel import parallel_map
-
-if TYPE_CHECKING:
-    from skymask.federation.local_training import LocalTraining
 
 # bytes that the clients trained at once may take: part of a GPU's memory, and about a CPU's cache.
 # Fixed, since the last bits can depend on which clients are stacked together
@@ -140,7 +137,7 @@ def train_stacked(
     start: Tensor,
     statistics: Tensor,
     clients: Sequence[Samples],
-    settings: "LocalTraining",
+    settings: LocalTraining,
     generators: Callable[[int], torch.Generator],
 ) -> tuple[Tensor, Tensor]:
     """Train every client, in stacks of many at once.
@@ -190,7 +187,7 @@ def train_stacked(
     return updates, running
 
 
-def _batches(count: int, settings: "LocalTraining", generator: torch.Generator) -> list[Tensor]:
+def _batches(count: int, settings: LocalTraining, generator: torch.Generator) -> list[Tensor]:
     """Draw the indices of a client's samples in each batch of all passes."""
     return [
         batch
@@ -205,7 +202,7 @@ def _descend(
     statistics: Tensor,
     clients: list[Samples],
     batches: list[list[Tensor]],
-    settings: "LocalTraining",
+    settings: LocalTraining,
 ) -> None:
     """Move the clients' parameters ``rows`` [n, d] and ``statistics`` [n, s] by all batches.
 
@@ -249,7 +246,7 @@ def _schedule(
     return indices, present
 
 
-def autocast(device: torch.device, settings: "LocalTraining") -> AbstractContextManager[None]:
+def autocast(device: torch.device, settings: LocalTraining) -> AbstractContextManager[None]:
     """Make the context of a forward pass in the precision of ``settings``."""
     if settings.precision == "float32":
         return nullcontext()
