@@ -298,8 +298,8 @@ def test_rounds_that_are_jobs_each_count_when_they_are_evaluated(tmp_path):
 
 
 def fail_in(log):
-    """A job of this process that fails, with the streams as they were afterwards."""
-    kept = os.dup(1), os.dup(2)
+    """Fail as a job in this process; then restore its streams and its signal handler."""
+    kept, handler = (os.dup(1), os.dup(2)), signal.getsignal(signal.SIGTERM)
     try:
         with logged(str(log)):
             raise ValueError("no")
@@ -307,6 +307,7 @@ def fail_in(log):
         for stream, copy in zip((1, 2), kept, strict=True):
             os.dup2(copy, stream)
             os.close(copy)
+        signal.signal(signal.SIGTERM, handler)
 
 
 def test_missing_data_fail_every_run(tmp_path):
