@@ -135,7 +135,7 @@ def test_a_study_that_has_not_run_is_named(tmp_path, capsys):
     study(tmp_path, {"a": []})
     (tmp_path / "runs" / "a" / "timings.parquet").unlink()
     assert cli.main(["timings", str(file), "--results", str(tmp_path)]) == 1
-    assert "timings.parquet is missing" in capsys.readouterr().err
+    assert "timings.parquet: it is missing" in capsys.readouterr().err
 
 
 def test_collected_timings_keep_the_parts_of_every_job(tmp_path):

@@ -292,7 +292,7 @@ def test_a_file_that_is_missing_is_named(results, kind, capsys):
     assert cli.main(arguments) == 1
     shown = capsys.readouterr().out
     assert "PROBLEM: " in shown
-    assert f"{path} is missing" in shown
+    assert f"{path}: it is missing" in shown
     if kind in ("metrics", "aggregates", "experiment"):
         assert "cannot be computed again" in shown
     else:
@@ -313,17 +313,19 @@ def test_a_file_of_another_run_is_found(results):
     _, folder = first_run(results)
     other = next(path for path in (results / "runs").iterdir() if path != folder)
     (folder / "experiment.json").write_bytes((other / "experiment.json").read_bytes())
-    assert "is of another run" in "\n".join(follow(results).problems)
+    assert "it belongs to another run" in "\n".join(follow(results).problems)
     values = json.loads((folder / "experiment.json").read_text())
     (folder / "experiment.json").write_text(json.dumps({**values, "local_lr": 9.0}))
-    assert "experiment.json cannot be used" in "\n".join(follow(results).problems)
+    assert "experiment.json: this was written for run" in "\n".join(follow(results).problems)
 
 
 def test_a_foreign_partition_is_found(results):
     experiment, _ = first_run(results)
     path = results / "partitions" / f"{experiment.partition_id}.parquet"
     write_rows(path, "partition", "other", [])
-    assert f"{path} says skymask.spec = other" in "\n".join(follow(results).problems)
+    problems = "\n".join(follow(results).problems)
+    assert f"cannot read {path}: expected spec=" in problems
+    assert "found other" in problems
 
 
 def test_the_command_succeeds_if_all_numbers_agree(results, capsys):

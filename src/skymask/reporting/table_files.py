@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from skymask.artifacts.atomic import atomic
-from skymask.artifacts.parquet import ArtifactError, read_schema, write_table
+from skymask.artifacts.parquet import ArtifactError, missing, read_schema, write_table
 from skymask.artifacts.schemas import SCHEMAS
 from skymask.reporting import published_table, significance
 from skymask.reporting.captions import captions
@@ -131,7 +131,7 @@ def check(folder: Path, name: str, study: str) -> None:
         try:
             content = path.read_bytes()
         except FileNotFoundError as error:
-            raise ArtifactError(f"{path} is missing: rerun snakemake") from error
+            raise missing(path) from error
         if _checksum(content) != checksum:
             raise ArtifactError(
                 f"{path} has changed since it was written: delete it and rerun snakemake"

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from skymask.artifacts.parquet import ArtifactError, read_schema
+from skymask.artifacts.parquet import ArtifactError, missing, read_schema
 from skymask.artifacts.records import read_experiment, read_rows
 from skymask.jobs import paths, spans
 from skymask.reporting.provenance import versions_of
@@ -112,7 +112,7 @@ def _file(path: Path, kind: str, spec: str, versions: dict[str, int]) -> str:
     Raises ArtifactError for a missing, damaged or foreign file.
     """
     if not path.exists():
-        raise ArtifactError(f"{path} is missing: rerun snakemake to make it")
+        raise missing(path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     line = f"{path}  sha256 {digest}  spec {spec.rpartition('-')[2]}"
