@@ -160,7 +160,7 @@ def pieces(wildcards, name):
     return spans.pieces(paths.run(run), name, RUNS[run], SPANS[run], STAGED)
 
 
-def progress_before(wildcards):
+def checkpoint_before(wildcards):
     """The files that a span continues from; none for the first."""
     previous = spans.previous_span(int(wildcards.first), SPANS[wildcards.run])
     if previous is None:

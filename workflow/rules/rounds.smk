@@ -17,7 +17,7 @@ rule experiments:
 rule span:
     input:
         unpack(federation_of),
-        unpack(progress_before),
+        unpack(checkpoint_before),
     output:
         model=SPAN / "model.parquet",
         attack_state=SPAN / "attack_state.parquet",
