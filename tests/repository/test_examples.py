@@ -11,7 +11,7 @@ def example(file, mark):
     """Return the block of Python after the comment ``mark`` in a page."""
     text = (ROOT / file).read_text(encoding="utf-8")
     if file.endswith(".rst"):
-        pattern = rf"\.\. {mark}\n\n\.\. code-block:: python\n\n((?:   .*\n|\n)*)"
+        pattern = rf"\.\. {mark}\n\n\.\. code-block:: python\n\n((?:   [^\n]+\n|\n)*)"
     else:
         pattern = rf"<!-- {mark} -->\n```python\n(.*?)```"
     return textwrap.dedent(re.search(pattern, text, re.DOTALL)[1])

@@ -101,7 +101,7 @@ def test_the_status_of_a_study_that_runs_is_killed_and_fails(tmp_path):
         os.killpg(running.pid, signal.SIGKILL)
         running.wait()
     wait_until(lambda: "1 stopped" in status())
-    assert "ended without a word: the same command goes on" in status()
+    assert "interrupted or killed: run the same command again to continue" in status()
     project.edit("workflow/scripts/span.py", "    clock = Clock()", "    raise ValueError('x')")
     assert project.snakemake(check=False).returncode != 0
     printed = status()

@@ -30,13 +30,9 @@ def count_begun(project):
 def mark_begun(project):
     """Make each job with rounds leave a mark when it begins."""
     for script in ("span", "train", "attack", "aggregate", "evaluate"):
-        project.edit(
-            f"workflow/scripts/{script}.py",
-            "with logged(snakemake.log[0]):\n",
-            "with logged(snakemake.log[0]):\n"
-            "    with open('begun', 'a') as marks:\n"
-            "        marks.write('x ')\n",
-        )
+        logged = "with logged(snakemake.log[0])"
+        mark = "with open('begun', 'a') as marks:\n    marks.write('x ')\n"
+        project.edit(f"workflow/scripts/{script}.py", logged, mark + logged)
 
 
 @pytest.mark.parametrize("rounds_per_job", [1, 4])
