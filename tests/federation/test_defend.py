@@ -18,7 +18,7 @@ from skymask.defenses import (
 )
 from skymask.defenses.aggregation import mean_of
 from skymask.federation.aggregate import Verdict, aggregate
-from skymask.federation.defend import defend
+from skymask.federation.defend import FEW, defend, mixed
 from skymask.federation.evaluate import Quality
 from skymask.federation.records import aggregate_row, layer_rows, metrics_row
 from skymask.federation.train import train, training_data
@@ -450,3 +450,18 @@ def test_the_attack_of_the_registry_is_the_one_that_acts(monkeypatch):
     accepted = [row["malicious"] for row in span.clients if row["accepted"]]
     assert accepted == [False]
     assert span.aggregates[0]["attacker_weight"] == 0.0
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, FEW, FEW + 1])
+def test_mixtures_of_few_or_many_are_the_product(most):
+    rows = torch.randn(7, 5000, generator=torch.Generator().manual_seed(0))
+    mixing = torch.zeros(5, 7, dtype=torch.float64)
+    for row in range(5):
+        mixing[row, torch.arange(row, row + most) % 7] = torch.arange(1.0, most + 1).double()
+    expected = (mixing @ rows.double()).float()
+    assert_close(mixed(mixing, rows), expected, rtol=1e-5, atol=1e-6)
+    square = torch.zeros(7, 7, dtype=torch.float64)
+    square[:5] = mixing
+    assert_close(mixed(square, rows)[:5], expected, rtol=1e-5, atol=1e-6)
+    factors = torch.arange(7.0).double()
+    assert_close(mixed(factors.diag(), rows), rows * factors.float()[:, None])

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from skymask.federation.defend import FEW, mixed
 from skymask.numerics import column_blocks
 
 WIDTHS = [1, 10, column_blocks.COLUMNS["cpu"], 3 * column_blocks.COLUMNS["cpu"] + 7]
@@ -60,18 +59,3 @@ def test_totals_and_weighted_sums_go_over_all_blocks(width):
     assert_close(
         column_blocks.weighted_sum(weights[0], rows), weights[0] @ rows, rtol=1e-5, atol=1e-5
     )
-
-
-@pytest.mark.parametrize("most", [0, 1, 2, FEW, FEW + 1])
-def test_mixtures_of_few_or_many_are_the_product(most):
-    rows = matrix(7, 5000)
-    mixing = torch.zeros(5, 7, dtype=torch.float64)
-    for row in range(5):
-        mixing[row, torch.arange(row, row + most) % 7] = torch.arange(1.0, most + 1).double()
-    expected = (mixing @ rows.double()).float()
-    assert_close(mixed(mixing, rows), expected, rtol=1e-5, atol=1e-6)
-    square = torch.zeros(7, 7, dtype=torch.float64)
-    square[:5] = mixing
-    assert_close(mixed(square, rows)[:5], expected, rtol=1e-5, atol=1e-6)
-    factors = torch.arange(7.0).double()
-    assert_close(mixed(factors.diag(), rows), rows * factors.float()[:, None])
