@@ -90,7 +90,7 @@ def experiment(
         local_epochs=1,
         batch_size=32,
         local_lr=0.5,
-        softmax_axis="class",
+        loss="cross_entropy",
         training_precision="float32",
         evaluate_every=1,
         data_seed=seed,

@@ -82,7 +82,7 @@ def measure(point: dict[str, Any]) -> dict[str, Any]:
         local_lr=0.05,
         global_lr=1.0,
         gradient_clip=0.01,
-        softmax_axis="class",
+        loss="cross_entropy",
         training_precision="float32",
         evaluate_every=10**9,
         data_seed=1,

@@ -199,7 +199,7 @@ def test_a_file_of_an_older_version_is_refused(path, monkeypatch):
     with monkeypatch.context() as older:
         older.setattr(parquet, "SCHEMA_VERSION", parquet.SCHEMA_VERSION - 1)
         write_state(path, "run", {})
-    assert_refused(path, "expected schema_version=4, found 3", read_state, "run")
+    assert_refused(path, "expected schema_version=5, found 4", read_state, "run")
 
 
 def test_rows_with_other_columns_are_refused(path):

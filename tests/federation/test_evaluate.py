@@ -1,6 +1,7 @@
 """Quality of a model, compared with values by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -34,15 +35,32 @@ def test_accuracy_and_loss_by_hand():
     assert quality.loss == pytest.approx(sum(losses) / 4)
 
 
-def test_batch_axis_normalises_and_ranks_over_the_batch():
-    # over the batch, the second sample stands out in class 1 though class 0 has the larger logit
+def test_accuracy_as_released_is_of_outputs_normalised_over_the_batch():
+    # over the batch, the second sample stands out in class 1 though class 0 has the larger output
     features = torch.tensor([[5.0, 0.0, 0.0], [5.0, 4.0, 0.0]])
-    labels = torch.tensor([0, 1])
-    by_class = accuracy_and_loss(IDENTITY, Samples(features, labels))
-    by_batch = accuracy_and_loss(IDENTITY, Samples(features, labels), "batch")
-    assert by_class.accuracy == 0.5
-    assert by_batch.accuracy == 1.0
-    assert by_batch.loss == pytest.approx((math.log(2) + math.log(1 + math.exp(-4))) / 2)
+    test = Samples(features, torch.tensor([0, 1]))
+    plain = accuracy_and_loss(IDENTITY, test)
+    assert (plain.accuracy, plain.batch_accuracy) == (0.5, None)
+    # the other columns do not depend on the loss of the training
+    assert accuracy_and_loss(IDENTITY, test, "batch_softmax") == replace(plain, batch_accuracy=1.0)
+    assert accuracy_and_loss(IDENTITY, test, "logit_adjusted") == plain
+
+
+def test_accuracy_as_released_is_of_batches_of_250():
+    source = torch.Generator().manual_seed(0)
+    test = Samples(
+        torch.randn(1300, 3, generator=source) + torch.tensor([1.0, 0.0, -1.0]),
+        torch.randint(0, 3, (1300,), generator=source),
+    )
+    hits = 0
+    for first in range(0, 1300, 250):
+        part = test.features[first : first + 250].double()
+        scores = part.exp() / part.exp().sum(dim=0)
+        hits += int((scores.argmax(dim=1) == test.labels[first : first + 250]).sum())
+    quality = accuracy_and_loss(IDENTITY, test, "batch_softmax")
+    assert quality.batch_accuracy == hits / 1300
+    assert quality.batch_accuracy != quality.accuracy
+    assert evaluate.EVALUATION_BATCH % 250 == 0
 
 
 def test_several_batches_are_one_test_set(monkeypatch):
@@ -146,10 +164,3 @@ def test_success_is_counted_over_several_batches_and_changes_no_sample(monkeypat
     monkeypatch.setattr(evaluate, "EVALUATION_BATCH", 2)
     assert attack_success_rate(IDENTITY, SIX, push(3.5, 2), 2) == whole
     assert SIX.features.equal(before)
-
-
-def test_success_ranks_over_the_batch_where_the_model_was_trained_so():
-    # over the batch, only the second of the two stands out in class 2
-    two = Samples(torch.tensor([[9.0, 0.0, 1.0], [9.0, 0.0, 4.0]]), torch.tensor([0, 0]))
-    assert attack_success_rate(IDENTITY, two, lambda x: x, 2) == 0.0
-    assert attack_success_rate(IDENTITY, two, lambda x: x, 2, "batch") == 0.5

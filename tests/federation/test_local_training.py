@@ -1,6 +1,7 @@
 """Local training against plain SGD as PyTorch writes it."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -13,11 +14,13 @@ from skymask.federation.local_training import train_client, train_clients
 from skymask.federation.settings import LocalTraining
 from skymask.models.architectures import build
 from skymask.models.flat_parameters import ResidentModel
+from skymask.models.loss_names import LossName
 from skymask.models.samples import Samples
 from skymask.seeds import generator
 from tests.support.threads import with_threads
 
 SHAPE = (1, 8, 8)
+LOSSES = get_args(LossName)
 
 
 def samples(count, seed=0):
@@ -41,8 +44,14 @@ def plain_sgd(name, start, data, settings, source):
             batch = order[first : first + settings.batch_size]
             optimiser.zero_grad(set_to_none=False)
             logits = model.module(data.features[batch])
-            if settings.softmax_axis == "class":
+            if settings.loss == "cross_entropy":
                 loss = functional.cross_entropy(logits, data.labels[batch])
+            elif settings.loss == "logit_adjusted":
+                # the frequencies are those of all samples, not of the batch
+                frequent = functional.one_hot(data.labels, 10).sum(dim=0) + 1
+                loss = functional.cross_entropy(
+                    logits + (frequent / frequent.sum()).log(), data.labels[batch]
+                )
             else:
                 # normalised over the batch: −mean_i (z_{i,y_i} − log Σ_k exp z_{k,y_i})
                 own = logits.gather(1, data.labels[batch, None])[:, 0]
@@ -55,12 +64,12 @@ def plain_sgd(name, start, data, settings, source):
     return model.vector - start
 
 
-@pytest.mark.parametrize("axis", ["class", "batch"])
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("clip", [None, 1e-2])
 @pytest.mark.parametrize("name", ["logistic_regression", "small_cnn"])
-def test_a_client_trains_by_plain_sgd(name, clip, axis):
+def test_a_client_trains_by_plain_sgd(name, clip, loss):
     data, start = samples(50), resident(name, seed=3).vector.clone()
-    settings = LocalTraining(3, 16, 0.3, clip, axis)
+    settings = LocalTraining(3, 16, 0.3, clip, loss)
     update = train_client(resident(name), start, data, settings, generator(1, "batches"))
     expected = plain_sgd(name, start, data, settings, generator(1, "batches"))
     assert update.norm() > 0.01
@@ -163,9 +172,9 @@ def double_precision(count, seed):
 
 @pytest.mark.parametrize("memory", [1, 10**5, 10**9])
 @pytest.mark.parametrize("clip", [None, 1e-2])
-@pytest.mark.parametrize("axis", ["class", "batch"])
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("name", ["mlp", "small_cnn", "normalised"])
-def test_stacked_clients_train_as_those_one_after_the_other(name, axis, clip, memory, monkeypatch):
+def test_stacked_clients_train_as_those_one_after_the_other(name, loss, clip, memory, monkeypatch):
     monkeypatch.setitem(stacked_training.MEMORY, "cpu", memory)
     module = NORMALISED if name == "normalised" else build(name, SHAPE, 10, 3).double()
     model = ResidentModel(module)
@@ -173,18 +182,18 @@ def test_stacked_clients_train_as_those_one_after_the_other(name, axis, clip, me
     # a batch of one sample has no variance
     counts = [count for count in RAGGED if name != "normalised" or count % 8 != 1]
     parties = [double_precision(count, seed) for seed, count in enumerate(counts)]
-    settings = LocalTraining(2, 8, 0.3, clip, axis)
+    settings = LocalTraining(2, 8, 0.3, clip, loss)
 
     def updates(batching):
         wanted = replace(settings, batching=batching)
         source = lambda client: generator(0, "batches", client)  # noqa: E731
         return train_clients(model, start, parties, wanted, source).updates
 
-    loop = updates("loop")
+    trained = updates("loop")
     # normalised over the batch, a single sample has nothing to learn
-    least = 1 if axis == "class" else 2
-    assert [bool(row.any()) for row in loop] == [count >= least for count in counts]
-    assert_close(updates("stacked"), loop, rtol=1e-7, atol=1e-9)
+    least = 2 if loss == "batch_softmax" else 1
+    assert [bool(row.any()) for row in trained] == [count >= least for count in counts]
+    assert_close(updates("stacked"), trained, rtol=1e-7, atol=1e-9)
 
 
 def test_a_client_that_has_finished_does_not_move():
@@ -202,13 +211,14 @@ def test_a_client_that_has_finished_does_not_move():
     assert both[1].norm() > 1.2 * both[0].norm()
 
 
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("batching", ["loop", "stacked"])
 @pytest.mark.parametrize("name", ["mlp", "small_cnn"])
-def test_bits_do_not_depend_on_the_number_of_threads(name, batching, monkeypatch):
+def test_bits_do_not_depend_on_the_number_of_threads(name, batching, loss, monkeypatch):
     monkeypatch.setitem(stacked_training.MEMORY, "cpu", 10**6)
     parties = [samples(count, seed) for seed, count in enumerate(RAGGED)]
     start = resident(name, seed=3).vector.clone()
-    settings = LocalTraining(2, 8, 0.3, 1e-2, batching=batching)
+    settings = LocalTraining(2, 8, 0.3, 1e-2, loss, batching=batching)
     updates = with_threads(
         lambda: (
             train_clients(

@@ -89,20 +89,21 @@ def test_a_root_loss_in_fewer_samples_is_the_same(monkeypatch):
     for one, other in zip(disturbed, undisturbed, strict=True):
         assert_close(one, other, rtol=1e-12, atol=1e-15)
     # a loss that is normalised over the batch cannot be cut: an error, not another loss
-    whole = root_loss(module, samples, "batch")
+    whole = root_loss(module, samples, "batch_softmax")
     with pytest.raises(torch.cuda.OutOfMemoryError):
         whole.value_and_gradient(place)
 
 
-@pytest.mark.parametrize("axis", ["class", "batch"])
-def test_evaluation_in_smaller_batches_is_the_same(axis, monkeypatch):
+@pytest.mark.parametrize("loss", ["cross_entropy", "batch_softmax"])
+def test_evaluation_in_smaller_batches_is_the_same(loss, monkeypatch):
     monkeypatch.setattr(evaluate, "EVALUATION_BATCH", 40)
+    monkeypatch.setattr(evaluate, "RELEASED_BATCH", 20)
     source = torch.Generator().manual_seed(0)
     test = Samples(
         torch.rand(95, 1, 8, 8, generator=source), torch.randint(10, (95,), generator=source)
     )
     model = ResidentModel(build("small_cnn", (1, 8, 8), 10, 3))
-    undisturbed, device = accuracy_and_loss(model, test, axis), Device(7)
+    undisturbed, device = accuracy_and_loss(model, test, loss), Device(7)
     forward = model.module.forward
 
     def short(features):
@@ -110,9 +111,10 @@ def test_evaluation_in_smaller_batches_is_the_same(axis, monkeypatch):
         return forward(features)
 
     monkeypatch.setattr(model.module, "forward", short)
-    disturbed = accuracy_and_loss(model, test, axis)
+    disturbed = accuracy_and_loss(model, test, loss)
     assert device.asked[:4] == [40, 32, 16, 8]
     assert disturbed.accuracy == undisturbed.accuracy
+    assert disturbed.batch_accuracy == undisturbed.batch_accuracy
     assert disturbed.loss == pytest.approx(undisturbed.loss, rel=1e-6)
     assert model.module.training
 
@@ -121,7 +123,7 @@ def test_evaluation_in_smaller_batches_is_the_same(axis, monkeypatch):
     ("stage", "place"),
     [
         ("train", (stacked_training.StackedModel, "gradients")),
-        ("aggregate", (functional, "cross_entropy")),
+        ("aggregate", (functional, "mean_loss")),
         ("evaluate", (evaluate, "laid_out")),
     ],
 )

@@ -53,15 +53,15 @@ def learn_counting(rows, loss, **options):
     return theta, values
 
 
-@pytest.mark.parametrize("axis", ["class", "batch"])
+@pytest.mark.parametrize(("axis", "loss"), [("class", "cross_entropy"), ("batch", "batch_softmax")])
 @pytest.mark.parametrize("name", ORACLES)
-def test_masks_are_those_of_the_released_code(name, axis, device):
+def test_masks_are_those_of_the_released_code(name, axis, loss, device):
     with np.load(DATA / f"{name}.npz") as arrays:
         given = {key: torch.from_numpy(arrays[key]) for key in arrays.files if arrays[key].ndim}
     module = architectures.logistic_regression((561,), 6).to(device)
     root = Samples(given["root_x"].to(device), given["root_y"].to(device))
     rows = (given["global_params"] + given["updates"]).to(device)
-    theta, losses = learn_counting(rows, root_loss(module, root, axis))
+    theta, losses = learn_counting(rows, root_loss(module, root, loss))
     expected, theta = given[f"mask_logits_{axis}"], theta.cpu()
     assert len(losses) == len(given[f"mask_losses_{axis}"])
     assert np.abs(np.array(losses) - given[f"mask_losses_{axis}"].numpy()).max() <= 1e-5

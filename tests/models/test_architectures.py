@@ -1,5 +1,7 @@
 """The models, and the loss on samples as a function of flat parameters."""
 
+from typing import get_args
+
 import pytest
 import torch
 from torch.nn import functional
@@ -8,7 +10,9 @@ from torch.testing import assert_close
 from skymask.contracts import RequirementError
 from skymask.models.architectures import MODELS, build
 from skymask.models.flat_parameters import Layout, ResidentModel
-from skymask.models.functional import cross_entropy, root_loss
+from skymask.models.functional import root_loss
+from skymask.models.loss_names import LossName
+from skymask.models.losses import mean_loss
 from skymask.models.samples import Samples, laid_out
 
 SIZES = {
@@ -55,18 +59,9 @@ def test_too_small_images_are_refused(name, shape):
         build(name, (561,), 10, seed=0)
 
 
-def test_softmax_axis_says_over_what_the_loss_is_normalised():
-    logits = torch.tensor([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]], dtype=torch.float64)
-    labels = torch.tensor([1, 0])
-    by_class = [logits[i].exp()[y] / logits[i].exp().sum() for i, y in enumerate(labels)]
-    by_batch = [logits[i].exp()[y] / logits[:, y].exp().sum() for i, y in enumerate(labels)]
-    assert_close(cross_entropy(logits, labels), -torch.stack(by_class).log().mean())
-    assert_close(cross_entropy(logits, labels, "batch"), -torch.stack(by_batch).log().mean())
-
-
-@pytest.mark.parametrize("axis", ["class", "batch"])
+@pytest.mark.parametrize("loss", get_args(LossName))
 @pytest.mark.parametrize("name", MODELS)
-def test_root_loss_is_the_loss_of_the_module_and_its_gradient(name, axis):
+def test_root_loss_is_the_loss_of_the_module_and_its_gradient(name, loss):
     source = torch.Generator().manual_seed(0)
     samples = Samples(
         torch.rand(9, 1, 12, 12, generator=source), torch.randint(0, 10, (9,), generator=source)
@@ -74,11 +69,11 @@ def test_root_loss_is_the_loss_of_the_module_and_its_gradient(name, axis):
     module = build(name, (1, 12, 12), 10, seed=5)
     vector = ResidentModel(build(name, (1, 12, 12), 10, seed=6)).vector.requires_grad_()
     before = Layout.of(module).flatten(dict(module.named_parameters()))
-    value = root_loss(module, samples, axis)(vector)
+    value = root_loss(module, samples, loss)(vector)
     (gradient,) = torch.autograd.grad(value, vector)
 
     resident = ResidentModel(build(name, (1, 12, 12), 10, seed=6))
-    expected = cross_entropy(resident.module(samples.features), samples.labels, axis)
+    expected = mean_loss(resident.module(samples.features), samples.labels, loss)
     expected.backward()
     assert_close(value, expected)
     assert_close(gradient, resident.gradient, rtol=1e-4, atol=5e-6)

@@ -450,7 +450,7 @@ def test_markdown_is_a_table_of_attacks_by_defenses(folder):
         "Study tiny_study: final test accuracy after 4 rounds, the mean of the last 2 evaluations; "
         "mean ± standard deviation over 2 seeds. Bold: the highest mean of each row. "
         "Setting: data set digits, model mlp, 4 clients, 25 % of clients malicious (no client "
-        "with attack none), partition iid, 10 samples per client."
+        "with attack none), partition iid, 10 samples per client, loss cross_entropy."
     )
     caption, header, rows = markdown_table(folder / "detection.md")
     assert rows == [
@@ -671,10 +671,14 @@ def test_a_caption_omits_settings_that_vary():
     caption = captions.captions(
         read(clients=[4, 8], malicious_share=[0.25, 0.5], samples_per_client=...)
     )["detection"]
-    assert caption.endswith("Setting: data set digits, model mlp, partition iid.")
+    assert caption.endswith(
+        "Setting: data set digits, model mlp, partition iid, loss cross_entropy."
+    )
     shares = captions.captions(read(malicious_share=[0.25, 0.5], attack="min_max", exclude=[]))
     assert "malicious" not in shares["accuracy"]
     assert "4 clients, partition iid" in shares["accuracy"]
+    losses = captions.captions(read(loss=["batch_softmax", "cross_entropy"]))["accuracy"]
+    assert losses.endswith("10 samples per client.")
 
 
 def test_a_caption_states_malicious_share_and_partition():
@@ -690,7 +694,7 @@ def test_a_caption_states_malicious_share_and_partition():
     assert caption == (
         "Study tiny_study: its runs; files in results/runs/RUN. Setting: data set digits, model "
         "mlp, 30 clients, 30 % of clients malicious, partition label_bias (bias 0.3), 10 samples "
-        "per client, 4 rounds, 2 seeds."
+        "per client, loss cross_entropy, 4 rounds, 2 seeds."
     )
 
 

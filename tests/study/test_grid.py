@@ -627,7 +627,7 @@ DETERMINING = {
     "local_lr": 0.2,
     "global_lr": 0.5,
     "gradient_clip": 0.01,
-    "softmax_axis": "batch",
+    "loss": "batch_softmax",
     "training_precision": "bfloat16",
     "data_seed": 2,
     "training_seed": 2,

@@ -172,7 +172,8 @@ def test_imports_are_found_in_functions_too():
     assert "skymask.data.datasets.vision" in fingerprint.imports(
         "skymask.data.datasets.fashion_mnist"
     )
-    assert fingerprint.imports("skymask.study.experiment") == set()
+    assert fingerprint.imports("skymask.study.experiment") == {"skymask.models.loss_names"}
+    assert fingerprint.imports("skymask.models.loss_names") == set()
 
 
 def test_unknown_modules_and_registries_are_errors():

@@ -41,8 +41,18 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
     "metrics": _schema(
         ("round", pa.int32(), "round, from 1"),
-        ("accuracy", pa.float64(), "share of test samples classified correctly, 0 to 1"),
+        (
+            "accuracy",
+            pa.float64(),
+            "share of test samples whose largest output is that of their class, 0 to 1",
+        ),
         ("loss", pa.float64(), "mean cross-entropy on test data, in nats; null if not finite"),
+        (
+            "batch_accuracy",
+            pa.float64(),
+            "accuracy as the code released with SkyMask measures it, after a softmax over 250 "
+            "test samples, 0 to 1; null without batch_softmax",
+        ),
         (
             "attack_success_rate",
             pa.float64(),
@@ -121,6 +131,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("round", pa.int32(), "last evaluated round"),
         ("evaluations", pa.int32(), "evaluations averaged for the accuracy"),
         ("accuracy", pa.float64(), "mean test accuracy of those evaluations, 0 to 1"),
+        ("batch_accuracy", pa.float64(), "mean over those evaluations; null: no batch_softmax"),
         ("attack_success_rate", pa.float64(), "mean over those evaluations; null: no backdoor"),
         ("fpr", pa.float64(), "share of benign clients rejected over all rounds, 0 to 1"),
         ("fnr", pa.float64(), "share of malicious clients accepted over all rounds, 0 to 1"),

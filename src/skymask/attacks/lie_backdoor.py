@@ -1,5 +1,7 @@
 """Backdoor within the spread of the honest updates (LIE)."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -41,6 +43,9 @@ def lie_backdoor(
     .. math::
 
         \alpha \cdot \text{cross-entropy}(w + \Delta) + (1 - \alpha)\, \lVert\Delta - \mu\rVert^2
+
+    The cross-entropy is over the classes, whatever the loss of the training: ``batch_softmax`` and
+    ``logit_adjusted`` have little to learn from samples of one label.
 
     Then each coordinate is clamped to [μ − zσ, μ + zσ]. μ and σ (ddof = 1) are over the benign
     updates. The paper does not specify the optimiser; plain SGD and its defaults are our choice.
@@ -97,6 +102,7 @@ def _train(
     generator: torch.Generator,
 ) -> Tensor:
     """Run SGD on α·loss(w + Δ) + (1 − α)·‖Δ − μ‖² from Δ = μ, the ``mean`` [d]; return Δ [d]."""
+    model = replace(model, loss="cross_entropy")
     epochs, batch_size, learning_rate = settings
     update = mean.clone()
     for _ in range(epochs):

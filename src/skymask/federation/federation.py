@@ -65,7 +65,7 @@ class Federation:
             batch_size=run.batch_size,
             local_lr=run.local_lr,
             gradient_clip=run.gradient_clip,
-            softmax_axis=run.softmax_axis,
+            loss=run.loss,
             precision=run.training_precision,
         )
 
@@ -87,7 +87,7 @@ class Federation:
     def functional_model(self) -> FunctionalModel:
         """The model as a function of flat parameters."""
         shape = tuple(self.train.features.shape[1:])
-        return FunctionalModel(self.model.module, shape, self.experiment.softmax_axis)
+        return FunctionalModel(self.model.module, shape, self.experiment.loss)
 
     def initial_parameters(self) -> Tensor:
         """Copy the global model's parameters [d] before round 1."""

@@ -1,4 +1,4 @@
-"""Local training of clients: plain SGD on cross-entropy."""
+"""Local training of clients: plain SGD on the study's loss."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from skymask.federation.settings import LocalTraining
 from skymask.federation.stacked_training import autocast, bytes_of_a_client, train_stacked
 from skymask.models.flat_parameters import ModelPool, ResidentModel
-from skymask.models.functional import cross_entropy
+from skymask.models.losses import class_counts, mean_loss
 from skymask.models.samples import Samples, laid_out
 from skymask.numerics.parallel import parallel_map, single_threaded
 
@@ -100,6 +100,7 @@ def _descend(
     model: ResidentModel, samples: Samples, settings: LocalTraining, generator: torch.Generator
 ) -> None:
     """Move the model's parameters by all steps of a client."""
+    counts = class_counts([samples.labels], settings.loss)[0]
     for _ in range(settings.local_epochs):
         order = torch.randperm(len(samples), generator=generator).to(samples.labels.device)
         for batch in torch.split(order, settings.batch_size):
@@ -108,7 +109,7 @@ def _descend(
             model.gradient.zero_()
             with autocast(model.vector.device, settings):
                 logits = model.module(laid_out(samples.features[batch]))
-                loss = cross_entropy(logits, samples.labels[batch], settings.softmax_axis)
+                loss = mean_loss(logits, samples.labels[batch], settings.loss, counts)
             loss.backward()  # type: ignore[no-untyped-call]
             if settings.gradient_clip is not None:
                 model.gradient.clamp_(-settings.gradient_clip, settings.gradient_clip)

@@ -101,6 +101,7 @@ def metrics_row(round_: int, quality: Quality) -> Row:
         "round": round_,
         "accuracy": quality.accuracy,
         "loss": _number(quality.loss),
+        "batch_accuracy": quality.batch_accuracy,
         "attack_success_rate": quality.attack_success_rate,
     }
 

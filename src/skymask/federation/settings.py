@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from skymask.models.functional import SoftmaxAxis
+from skymask.models.loss_names import LossName
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class LocalTraining:
         local_lr: Learning rate of a step.
         gradient_clip: Bound c that clamps each coordinate of a gradient to [-c, c]; ``None`` for no
             bound.
-        softmax_axis: Axis over which the loss normalises.
+        loss: Name of the loss; see :mod:`skymask.models.losses`.
         precision: ``bfloat16`` computes layers in bfloat16 where torch's autocast considers that
             safe; parameters, gradients and steps stay float32.
         batching: ``loop`` trains one client after the other, ``stacked`` many at once; ``auto``
@@ -28,6 +28,6 @@ class LocalTraining:
     batch_size: int = 32
     local_lr: float = 0.1
     gradient_clip: float | None = None
-    softmax_axis: SoftmaxAxis = "class"
+    loss: LossName = "cross_entropy"
     precision: Literal["float32", "bfloat16"] = "float32"
     batching: Literal["auto", "loop", "stacked"] = "auto"

@@ -14,12 +14,12 @@ from math import prod
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from skymask.federation.settings import LocalTraining
 from skymask.models.flat_parameters import Layout
-from skymask.models.functional import SoftmaxAxis
+from skymask.models.loss_names import LossName
+from skymask.models.losses import class_counts, mean_loss_of_present
 from skymask.models.pooled_convolution import PooledConvolution
 from skymask.models.samples import Samples, laid_out
 from skymask.numerics.out_of_memory import with_halving
@@ -37,19 +37,19 @@ class StackedModel:
 
     Args:
         module: The architecture; it is not changed.
-        softmax_axis: Axis over which the loss normalises.
+        loss: Name of the loss; see :mod:`skymask.models.losses`.
         precision: Context of the forward pass, such as torch's autocast.
     """
 
     def __init__(
         self,
         module: nn.Module,
-        softmax_axis: SoftmaxAxis = "class",
+        loss: LossName = "cross_entropy",
         precision: AbstractContextManager[None] | None = None,
     ) -> None:
         self.layout = Layout.of(module)
         self.statistics_layout = Layout.of_statistics(module)
-        self.softmax_axis = softmax_axis
+        self.loss = loss
         self.precision = nullcontext() if precision is None else precision
         self._module = deepcopy(module)
         self._present: Tensor | None = None
@@ -66,7 +66,7 @@ class StackedModel:
         self._differentiated = vmap(grad_and_value(self._loss, has_aux=True), randomness="error")
 
     def gradients(
-        self, rows: Tensor, features: Tensor, labels: Tensor, present: Tensor
+        self, rows: Tensor, features: Tensor, labels: Tensor, present: Tensor, counts: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Compute the gradients of the clients' losses.
 
@@ -75,11 +75,13 @@ class StackedModel:
             features: Features of a batch of each client [n, B, ...].
             labels: Labels [n, B].
             present: Which samples count, bool [n, B].
+            counts: Samples of each class [n, K] among all of a client's, as of
+                :func:`~skymask.models.losses.class_counts`.
 
         Returns:
             Gradients [n, d], and the statistics [n, s] of the batches.
         """
-        gradients, (_, statistics) = self._differentiated(rows, features, labels, present)
+        gradients, (_, statistics) = self._differentiated(rows, features, labels, present, counts)
         return gradients, statistics
 
     def _set_momentum(self, name: str, norm: _BatchNorm) -> None:
@@ -93,23 +95,14 @@ class StackedModel:
             columns[f"{name}.{kind}" if name else kind].fill_(norm.momentum)
 
     def _loss(
-        self, row: Tensor, features: Tensor, labels: Tensor, present: Tensor
+        self, row: Tensor, features: Tensor, labels: Tensor, present: Tensor, counts: Tensor
     ) -> tuple[Tensor, Tensor]:
         self._present, self._seen = present, {}
         with self.precision:
-            loss = self._mean_loss(row, features, labels, present)
+            logits = functional_call(self._module, self.layout.unflatten(row), (features,))
+            loss = mean_loss_of_present(logits, labels, present, self.loss, counts)
         seen = [self._seen[name] for name in self.statistics_layout.names]
         return loss, torch.cat([row.detach()[:0], *seen])
-
-    def _mean_loss(self, row: Tensor, features: Tensor, labels: Tensor, present: Tensor) -> Tensor:
-        logits = functional_call(self._module, self.layout.unflatten(row), (features,))
-        if self.softmax_axis == "class":
-            losses = functional.cross_entropy(logits, labels, reduction="none")
-        else:
-            absent = ~present[:, None]
-            likelihoods = functional.log_softmax(logits.masked_fill(absent, -torch.inf), dim=0)
-            losses = -likelihoods.gather(1, labels[:, None])[:, 0]
-        return torch.where(present, losses, 0.0).sum() / present.sum()
 
     def _normalise(self, name: str, norm: _BatchNorm, images: Tensor) -> Tensor:
         """Batch normalisation by the mean and variance of the samples that are present."""
@@ -173,7 +166,7 @@ def train_stacked(
         def train(part: slice) -> None:
             own = stack[part]
             rows, moving = start.repeat(len(own), 1), statistics.repeat(len(own), 1)
-            model = StackedModel(module, settings.softmax_axis, autocast(start.device, settings))
+            model = StackedModel(module, settings.loss, autocast(start.device, settings))
             samples = [clients[client] for client in own]
             _descend(model, rows, moving, samples, batches[part], settings)
             indices = torch.tensor(own, device=start.device)
@@ -213,6 +206,7 @@ def _descend(
     labels = torch.cat([samples.labels for samples in clients])
     indices, present = _schedule([len(own) for own in clients], batches, settings.batch_size)
     indices, present = indices.to(labels.device), present.to(labels.device)
+    counts = class_counts([samples.labels for samples in clients], settings.loss)
     for step in range(len(batches[0])):
         # clients that have finished do not move
         moving = sum(len(own) > step for own in batches)
@@ -220,7 +214,7 @@ def _descend(
         images = laid_out(features[chosen.flatten()])
         images = images.view(*chosen.shape, *images.shape[1:])
         gradient, seen = model.gradients(
-            rows[:moving], images, labels[chosen], present[step, :moving]
+            rows[:moving], images, labels[chosen], present[step, :moving], counts[:moving]
         )
         if statistics.shape[1]:
             statistics[:moving] += momentum * (seen - statistics[:moving])

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from skymask.masks.gaussian_mixture import bic_gain, two_gaussians
-from skymask.models.functional import FunctionalModel, cross_entropy
+from skymask.models.functional import FunctionalModel
+from skymask.models.losses import mean_loss
 from skymask.models.samples import Samples
 from skymask.numerics.distances import binary_gram, cosine_similarities, distances_of
 from skymask.numerics.pca import coordinates_of
@@ -260,7 +261,7 @@ def evidence(
     """
     models = itertools.chain([global_parameters], (global_parameters + row for row in updates))
     losses = [
-        cross_entropy(logits - logits.mean(dim=0), root.labels, model.softmax_axis)
+        mean_loss(logits - logits.mean(dim=0), root.labels, model.loss)
         for logits in model.logits_of_each(models, root.features)
     ]
     drops = torch.stack([losses[0] - loss for loss in losses[1:]]).double()

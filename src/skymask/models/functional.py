@@ -2,40 +2,22 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from skymask.models.flat_parameters import Layout, ModelPool, by_batch
+from skymask.models.loss_names import LossName
+from skymask.models.losses import class_counts, mean_loss
 from skymask.models.samples import Samples, laid_out
 from skymask.numerics.out_of_memory import with_halving
 from skymask.numerics.parallel import parallel_map
 
 Loss = Callable[[Tensor], Tensor]
 """A differentiable map from flat parameters [d] to a scalar."""
-
-SoftmaxAxis = Literal["class", "batch"]
-
-
-def cross_entropy(logits: Tensor, labels: Tensor, softmax_axis: SoftmaxAxis = "class") -> Tensor:
-    """Compute the mean cross-entropy.
-
-    Args:
-        logits: Model outputs [N, C].
-        labels: Classes [N], int64.
-        softmax_axis: ``batch`` normalises over the samples of the batch instead of the classes,
-            as the code released with SkyMask does.
-
-    Returns:
-        A scalar in nats.
-    """
-    if softmax_axis == "class":
-        return functional.cross_entropy(logits, labels)
-    return functional.nll_loss(functional.log_softmax(logits, dim=0), labels)
 
 
 @dataclass(frozen=True)
@@ -47,14 +29,20 @@ class FunctionalModel:
     Attributes:
         module: The architecture; its own parameters are neither used nor changed.
         shape: Shape of one sample.
-        softmax_axis: Axis over which the loss normalises.
+        loss: Name of the loss; see :mod:`skymask.models.losses`.
+
+    Raises:
+        ValueError: There is no such loss.
     """
 
     module: nn.Module
     shape: tuple[int, ...]
-    softmax_axis: SoftmaxAxis = "class"
+    loss: LossName = "cross_entropy"
 
     def __post_init__(self) -> None:
+        if self.loss not in get_args(LossName):
+            known = ", ".join(get_args(LossName))
+            raise ValueError(f"there is no loss {self.loss!r}: name one of {known}")
         object.__setattr__(self, "module", by_batch(self.module))
 
     @property
@@ -90,16 +78,20 @@ class FunctionalModel:
         return parallel_map(outputs, rows, features.device)
 
     def loss_on(self, samples: Samples) -> "SampleLoss":
-        """Make the mean cross-entropy on ``samples`` a differentiable function of parameters."""
+        """Make the mean loss on ``samples`` a differentiable function of parameters.
+
+        Class frequencies, where the loss depends on them, are those of ``samples``.
+        """
         return SampleLoss(self, samples)
 
 
 class SampleLoss:
-    """The mean cross-entropy of a model on samples, a :data:`Loss`, and its gradient.
+    """The mean loss of a model on samples, a :data:`Loss`, and its gradient.
 
     On the CPU torch's threads work on parts of the samples, whose sizes do not depend on the number
     of threads.  Not so where the loss is no sum over samples: normalised over the batch, as with
-    ``softmax_axis="batch"`` or batch normalisation.
+    ``batch_softmax`` or batch normalisation.  ``logit_adjusted`` is such a sum, since the class
+    frequencies are those of all samples.
     """
 
     # about how many samples a part has
@@ -109,11 +101,12 @@ class SampleLoss:
         self.model, self.samples = model, samples
         self._layout, self._features = model.layout, laid_out(samples.features)
         coupled = any(isinstance(part, _BatchNorm) for part in model.module.modules())
-        adds_up = model.softmax_axis == "class" and not coupled
+        adds_up = model.loss != "batch_softmax" and not coupled
         on_cpu = samples.features.device.type == "cpu"
         self._parts = -(-len(samples) // self.PART) if adds_up and on_cpu else 1
         self._adds_up = adds_up
         self._models = ModelPool(model.module)
+        self._counts = class_counts([samples.labels], model.loss)[0]
 
     def __call__(self, parameters: Tensor) -> Tensor:
         """Compute the loss at ``parameters`` [d], a scalar in their graph."""
@@ -123,7 +116,11 @@ class SampleLoss:
         """Compute the mean loss of the samples at ``indices``."""
         tensors = self._layout.unflatten(parameters)
         logits = functional_call(self.model.module, tensors, (self._features[indices],))
-        return cross_entropy(logits, self.samples.labels[indices], self.model.softmax_axis)
+        return self._mean_loss(logits, indices)
+
+    def _mean_loss(self, logits: Tensor, indices: slice) -> Tensor:
+        """Compute the mean loss of the samples at ``indices`` from their outputs."""
+        return mean_loss(logits, self.samples.labels[indices], self.model.loss, self._counts)
 
     @property
     def shared_out(self) -> bool:
@@ -158,9 +155,7 @@ class SampleLoss:
             share = (cuts[part + 1] - cuts[part]) / count
             with torch.enable_grad(), self._models.borrow(parameters) as model:
                 model.gradient.zero_()
-                loss = share * cross_entropy(
-                    model.module(images[indices]), self.samples.labels[indices]
-                )
+                loss = share * self._mean_loss(model.module(images[indices]), indices)
                 loss.backward()  # type: ignore[no-untyped-call]
                 return loss.detach(), model.gradient.clone()
 
@@ -178,18 +173,19 @@ def _added(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return torch.stack(values).sum(), total
 
 
-def root_loss(
-    module: nn.Module, samples: Samples, softmax_axis: SoftmaxAxis = "class"
-) -> SampleLoss:
+def root_loss(module: nn.Module, samples: Samples, loss: LossName = "cross_entropy") -> SampleLoss:
     """Make the loss of ``module`` on ``samples`` a differentiable function of flat parameters.
 
     Args:
         module: The architecture; it is not changed.
         samples: Samples on the module's device.
-        softmax_axis: Axis over which the loss normalises.
+        loss: Name of the loss; see :mod:`skymask.models.losses`.
 
     Returns:
         A function of parameters [d]; ``value_and_gradient`` gives both at once.
+
+    Raises:
+        ValueError: There is no such loss.
     """
     shape = tuple(samples.features.shape[1:])
-    return FunctionalModel(module, shape, softmax_axis).loss_on(samples)
+    return FunctionalModel(module, shape, loss).loss_on(samples)

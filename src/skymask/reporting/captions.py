@@ -104,6 +104,7 @@ def _setting(study: Study) -> str:
         "malicious": "{}",
         "partition": "partition {}",
         "samples_per_client": "{} samples per client",
+        "loss": "loss {}",
     }
     parts: list[str] = []
     for key, layout in layouts.items():
@@ -164,10 +165,13 @@ def _published(study: Study, final: str) -> str:
     """Return what the table ``published`` shows, and where a study differs from the paper."""
     below = "below fedavg: FedAvg's accuracy minus the defense's, in points"
     metrics = {comparison.metric for comparison in published.comparisons(study)}
+    released = any(cell.experiment.loss == "batch_softmax" for cell in study.cells)
+    measured = "with loss batch_softmax measured as in the released code (batch accuracy)"
     parts = [
         f"our values compared with those of the paper ({published.load().source}), all in % or "
         f"points; ours is the mean ± standard deviation over seeds, accuracy being {final}; how "
         "the paper averages is not known",
+        *([f"accuracy: {measured}"] if released else []),
         *([below] if published.BELOW_FEDAVG in metrics else []),
         "difference: ours minus the published value, in points; for a range the distance to its "
         "nearer end, and 0 within",

@@ -9,7 +9,9 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-SCHEMA_VERSION = 4
+from skymask.models.loss_names import LossName
+
+SCHEMA_VERSION = 5
 """Version of the artifacts; a change makes every cached file outdated."""
 
 SERVER = -1
@@ -68,7 +70,7 @@ class Experiment:
     local_lr: float
     global_lr: float
     gradient_clip: float | None
-    softmax_axis: Literal["class", "batch"]
+    loss: LossName
     training_precision: Literal["float32", "bfloat16"]
     evaluate_every: int
     data_seed: int

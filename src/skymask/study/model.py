@@ -14,6 +14,7 @@ from pydantic import (
     create_model,
 )
 
+from skymask.models.loss_names import LossName
 from skymask.study.methods import CONFIG, GIVEN_ONLY, Attack, Defense, Partition
 from skymask.study.validation import (
     Axis,
@@ -113,10 +114,12 @@ class StudyFile(BaseModel):
         "larger ones are clamped. null does not clip.",
         None,
     )
-    softmax_axis: Axis[Literal["class", "batch"]] = _key(
-        "The axis over which the softmax normalises; batch is what the authors' "
-        "released code does.",
-        "class",
+    loss: Axis[LossName] = _key(
+        "The loss of local training, of the masks and of the evidence against a client: "
+        "cross_entropy; batch_softmax, the loss of the code released with SkyMask and of the "
+        "published figures; or logit_adjusted, cross-entropy corrected for the class frequencies "
+        "of each party's own data.",
+        "cross_entropy",
     )
     training_precision: Axis[Literal["float32", "bfloat16"]] = _key(
         "The precision of the layers in local training; bfloat16 is coarser, and "

@@ -40,6 +40,15 @@ _PLAINER = {
 """Phrases of pydantic's messages, and what a study's messages say instead."""
 
 
+REPLACED = {
+    "softmax_axis": (
+        "softmax_axis was replaced by loss: write loss: cross_entropy for class, "
+        "loss: batch_softmax for batch"
+    ),
+}
+"""Keys of earlier versions, and a sentence that names the new key."""
+
+
 def mistake(text: str) -> PydanticCustomError:
     """Make the error of a validator that finds a value wrong; ``text`` follows the value."""
     return PydanticCustomError("mistake", "{text}", {"text": text})
@@ -150,6 +159,8 @@ def sentences(
         label, field = f"{place}.{key}" if place else str(key), model.model_fields.get(str(key))
         if part["type"] in ("extra_forbidden", "invalid_key"):
             lines = [unknown(place or "study file", key, model.model_fields, what)]
+            if key in REPLACED and what in ("key", "axis"):
+                lines = [f"{place or 'study file'}: {REPLACED[key]}"]
         elif part["type"] == "mistakes":
             lines = part["ctx"]["sentences"]
         else:

@@ -1,0 +1,6 @@
+"""Names of the losses, without torch."""
+
+from typing import Literal
+
+LossName = Literal["cross_entropy", "batch_softmax", "logit_adjusted"]
+"""The losses of :mod:`skymask.models.losses`, as studies name them."""
