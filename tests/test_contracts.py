@@ -14,22 +14,22 @@ def rule(updates, malicious=None, assumed_malicious=None, *, power=1.0):
 
 
 def test_requirement_counts_clients_and_attackers_for_the_condition():
-    assert rule([1, 2, 3], assumed_malicious=2) == (3, 1.0)
-    assert rule([1, 2, 3], torch.tensor([True, False, True])) == (3, 1.0)
+    assert rule(torch.eye(3), assumed_malicious=2) == (3, 1.0)
+    assert rule(torch.eye(3), torch.tensor([True, False, True])) == (3, 1.0)
     with pytest.raises(RequirementError, match=r"^rule: needs n > f \(n = 3, f = 3\)$"):
-        rule([1, 2, 3], assumed_malicious=3)
+        rule(torch.eye(3), assumed_malicious=3)
     with pytest.raises(RequirementError, match=r"^rule: needs n > f \(n = 1, f = 1\)$"):
-        rule([1], torch.tensor([True]))
+        rule(torch.eye(1), torch.tensor([True]))
 
 
 def test_what_the_server_reckons_with_comes_before_the_truth():
     truth = torch.tensor([True, True])
-    assert rule([1, 2], truth, assumed_malicious=0) == (2, 1.0)
+    assert rule(torch.eye(2), truth, assumed_malicious=0) == (2, 1.0)
 
 
 def test_requirement_sees_parameters_and_their_defaults():
     with pytest.raises(RequirementError, match=r"power must be positive \(power = -1\)"):
-        rule([1], assumed_malicious=0, power=-1)
+        rule(torch.eye(1), assumed_malicious=0, power=-1)
     assert rule.__name__ == "rule"
     assert rule.__doc__ == "A rule."
 
@@ -52,7 +52,7 @@ def test_call_computes_only_what_is_asked_for():
 
 
 def test_call_sees_through_requirements():
-    offers = {"updates": lambda: [1, 2], "assumed_malicious": lambda: 1, "state": dict}
+    offers = {"updates": lambda: torch.eye(2), "assumed_malicious": lambda: 1, "state": dict}
     assert call(rule, offers, {"power": 4.0}) == (2, 4.0)
 
 

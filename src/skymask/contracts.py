@@ -7,8 +7,11 @@ refused with the same sentence. This module imports nothing heavy.
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
+
+from skymask.arguments import detached, tensor_fault, value_check
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,10 +22,21 @@ class RequirementError(ValueError):
     """A method was called where it is not defined, or with a parameter out of range."""
 
 
+@dataclass(frozen=True)
+class _Requirement:
+    """A condition over the arguments ``names``, and the sentence that states it."""
+
+    names: tuple[str, ...]
+    condition: Callable[..., bool]
+    sentence: str
+
+
 def requires(
     condition: Callable[..., bool], sentence: str
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function raise a RequirementError where a condition is false.
+
+    It includes :func:`checked`.
 
     Args:
         condition: A lambda over the function's own arguments and two derived ones: ``n``, the
@@ -32,41 +46,25 @@ def requires(
     Returns:
         The decorator.
 
+    >>> import torch
     >>> @requires(lambda n, f: n > 2 * f, "the rule needs n > 2 f")
     ... def rule(updates, assumed_malicious):
     ...     return updates[0]
-    >>> rule([1, 2, 3], 1)
-    1
-    >>> rule([1, 2], 1)
+    >>> rule(torch.eye(3), 1)
+    tensor([1., 0., 0.])
+    >>> rule(torch.eye(2), 1)
     Traceback (most recent call last):
     skymask.contracts.RequirementError: rule: the rule needs n > 2 f (n = 2, f = 1)
     """
-    names = list(inspect.signature(condition).parameters)
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        signature = inspect.signature(function)
-
-        @wraps(function)
-        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-            bound = signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            values = derived(dict(bound.arguments))
-            given = {name: values[name] for name in names}
-            if not condition(**given):
-                raise RequirementError(f"{function.__name__}: {violation(sentence, given)}")
-            return function(*args, **kwargs)
-
-        return checked
-
-    return decorate
+    requirement = _Requirement(tuple(inspect.signature(condition).parameters), condition, sentence)
+    return lambda function: _strict(function, (requirement,))
 
 
 def judges(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a rule refuse updates that are not a matrix [n, d] of finite floating numbers.
+    """Make a rule refuse updates that are not finite.
 
-    Other arguments must fit them: ``global_parameters`` and ``server_update`` are [d], ``clients``,
-    ``samples`` and ``malicious`` [n]. The RequirementError names the rows that are not finite; the
-    caller rejects these clients first, as the workflow does.
+    It includes :func:`checked`. The RequirementError names the rows that are not finite; the caller
+    rejects these clients first, as the workflow does.
 
     Args:
         function: The rule.
@@ -74,34 +72,101 @@ def judges(function: Callable[P, R]) -> Callable[P, R]:
     Returns:
         The rule with these checks.
     """
-    signature = inspect.signature(function)
+    return _strict(function, finite=True)
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a method refuse arguments of a wrong type or shape, and ignore autograd graphs.
+
+    A RequirementError is raised for
+
+    - a value that the annotation does not allow, where that is a ``Literal``, ``int``, ``float``,
+      ``bool``, ``str`` or ``list``;
+    - a negative ``assumed_malicious``;
+    - ``updates`` that are not a matrix [n, d] of floating numbers, and arguments that do not fit
+      them (:func:`.tensor_fault`).
+
+    Tensors that require a gradient are detached before the call, and so is what it returns: the
+    result is the same as without gradients, and the caller's tensors stay as they are.
+
+    Args:
+        function: The method.
+
+    Returns:
+        The method with these checks.
+    """
+    return _strict(function)
+
+
+def _strict(
+    function: Callable[P, R],
+    requirements: tuple[_Requirement, ...] = (),
+    *,
+    finite: bool = False,
+) -> Callable[P, R]:
+    """Add checks to a function, in one wrapper for all of its decorators."""
+    plain = function
+    if hasattr(function, "_checks"):
+        earlier, was_finite = function._checks
+        # the outer decorator's requirement is checked first
+        requirements, finite = (*requirements, *earlier), finite or was_finite
+        plain = function.__wrapped__  # type: ignore[attr-defined]
+    signature = inspect.signature(plain, eval_str=True)
+    parameters = signature.parameters.values()
+    values = {p.name: value_check(p.name, p.annotation) for p in parameters}
+    value_checks = [(name, check) for name, check in values.items() if check is not None]
+    optional = frozenset(p.name for p in parameters if p.default is None)
+
+    def fault(arguments: dict[str, Any]) -> str | None:
+        try:
+            for name, check in value_checks:
+                arguments[name] = check(arguments[name])
+        except ValueError as error:
+            return str(error)
+        problem = tensor_fault(arguments, optional)
+        if problem is not None:
+            return problem
+        if (arguments.get("assumed_malicious") or 0) < 0:
+            count = arguments["assumed_malicious"]
+            return violation("assumed_malicious must not be negative", {"f": count})
+        for requirement in requirements:
+            given = {name: _value(name, arguments) for name in requirement.names}
+            if not requirement.condition(**given):
+                return violation(requirement.sentence, given)
+        return _not_finite(arguments["updates"]) if finite else None
 
     @wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        arguments = signature.bind(*args, **kwargs).arguments
-        fault = _fault(arguments)
-        if fault:
-            raise RequirementError(f"{function.__name__}: {fault}")
-        return function(*args, **kwargs)
+    def strict(*args: P.args, **kwargs: P.kwargs) -> R:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        problem = fault(bound.arguments)
+        if problem is not None:
+            raise RequirementError(f"{plain.__name__}: {problem}")
+        for name, value in bound.arguments.items():
+            bound.arguments[name] = detached(value)
+        result: R = detached(plain(*bound.args, **bound.kwargs))
+        return result
 
-    return checked
+    strict.__wrapped__ = plain
+    strict._checks = requirements, finite  # type: ignore[attr-defined]
+    return strict
 
 
-def _fault(arguments: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with the updates of a call, or with what must fit them."""
-    updates = arguments["updates"]
-    shape = tuple(getattr(updates, "shape", ()))
-    if len(shape) != 2 or 0 in shape:
-        given = str(list(shape)) if hasattr(updates, "shape") else type(updates).__name__
-        return f"updates must be a tensor [n, d], a row per client, not {given}"
-    if not updates.is_floating_point():
-        return f"updates must be floating numbers, not {updates.dtype}"
-    lengths = dict.fromkeys(("global_parameters", "server_update"), shape[1])
-    lengths |= dict.fromkeys(("clients", "samples", "malicious"), shape[0])
-    for name, length in lengths.items():
-        actual = getattr(arguments.get(name), "shape", None)
-        if actual is not None and tuple(actual) != (length,):
-            return f"{name} must be [{length}] with updates {list(shape)}, not {list(actual)}"
+def _value(name: str, arguments: Mapping[str, Any]) -> Any:
+    """Return an argument, or ``n``, ``f`` or the ``shape`` of a sample derived from others."""
+    if name == "n" and "updates" in arguments:
+        return len(arguments["updates"])
+    if name == "f" and arguments.get("assumed_malicious") is not None:
+        return int(arguments["assumed_malicious"])
+    if name == "f" and arguments.get("malicious") is not None:
+        return int(arguments["malicious"].sum())
+    if name == "shape" and "features" in arguments:
+        return tuple(arguments["features"].shape[1:])
+    return arguments[name]
+
+
+def _not_finite(updates: Any) -> str | None:
+    """Return a sentence that names the rows of ``updates`` [n, d] that are not finite."""
     # a sum is faster than a test of each element; it is not finite where one of them is not
     if not bool(updates.sum().isfinite()):
         rows = (~updates.isfinite().all(dim=1)).nonzero().flatten().tolist()
@@ -192,25 +257,3 @@ def leaves(condition: Callable[..., int]) -> Callable[[F], F]:
 def violation(sentence: str, given: dict[str, Any]) -> str:
     """Return the sentence with the values that break it."""
     return f"{sentence} ({', '.join(f'{name} = {value}' for name, value in given.items())})"
-
-
-def derived(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Add ``n``, ``f`` and the ``shape`` of a sample to a call's arguments, where they are known.
-
-    Args:
-        arguments: The arguments of a call by name, changed in place.
-
-    Returns:
-        ``arguments``.
-    """
-    if "updates" in arguments:
-        # what is not a matrix has no rows; ``judges`` reports it
-        sized = getattr(arguments["updates"], "ndim", 1) > 0
-        arguments["n"] = len(arguments["updates"]) if sized else 0
-    if "features" in arguments:
-        arguments["shape"] = tuple(arguments["features"].shape[1:])
-    if arguments.get("assumed_malicious") is not None:
-        arguments["f"] = int(arguments["assumed_malicious"])
-    elif arguments.get("malicious") is not None:
-        arguments["f"] = int(arguments["malicious"].sum())
-    return arguments

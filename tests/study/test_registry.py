@@ -82,31 +82,27 @@ def test_the_kinds_and_choices_of_parameters_are_those_of_the_annotations(entry,
             assert parameter.default in parameter.choices
 
 
-class Tensors:
-    """Stands in for the updates or flags in a call that must fail before they are looked at."""
-
-    def __init__(self, count):
-        self.count = count
-
-    def __len__(self):
-        return self.count
-
-    def sum(self):
-        return self.count
-
-
 def candidates(entry, name):
     """Values of an argument of a requirement, among which some break it."""
     if name == "layers":
         return (None, ["bias"], [])
     if name in entry.parameters:
         parameter = entry.parameters[name]
-        return parameter.choices or (-1, 0, 0.0, 0.5, 1, 1.0, 1.5, 2, parameter.default)
-    usual = {"n": range(1, 13), "f": range(13), "clients": range(1, 13), "classes": (10,)}
+        if "bool" in parameter.kinds:
+            return (False, True)
+        numbers = (-1, 0, 1, 2) if "int" in parameter.kinds else (-1, 0.0, 0.5, 1.0, 1.5, 2.0)
+        return parameter.choices or (*numbers, parameter.default)
+    usual = {
+        "n": range(1, 13),
+        "f": range(13),
+        "clients": range(13),
+        "classes": (10, 0),
+        "attacker": (0, -1),
+    }
     return {**usual, "shape": ((1, 3, 8), (1, 8, 3), (1, 9, 28), (64,), (16,))}[name]
 
 
-USUAL = {"n": 100, "f": 0, "shape": (1, 28, 28), "classes": 10, "clients": 100}
+USUAL = {"n": 100, "f": 0, "shape": (1, 28, 28), "classes": 10, "clients": 100, "attacker": 0}
 
 
 def broken(entry, given):
@@ -124,7 +120,9 @@ def breaking(entry, requirement):
     """The first such arguments that break the requirement, and no other if there are any."""
     values = product(*(candidates(entry, name) for name in requirement.names))
     every = (dict(zip(requirement.names, some, strict=True)) for some in values)
-    possible = [given for given in every if given.get("f", 0) <= given.get("n", 12)]
+    # the server may assume more malicious clients than there are
+    assumes = "assumed_malicious" in entry.asks
+    possible = [given for given in every if assumes or given.get("f", 0) <= given.get("n", 12)]
     found = [given for given in possible if not requirement.condition(**given)]
     return min(found, key=lambda given: len(broken(entry, given)))
 
@@ -132,12 +130,22 @@ def breaking(entry, requirement):
 def call_of(function, given):
     """Arguments of a call of ``function`` in which only ``given`` matters."""
     given = {**USUAL, **given}
-    shape, labels = given["shape"], torch.zeros(2, dtype=torch.int64)
-    usual = {"updates": Tensors(given["n"]), "malicious": Tensors(given["f"]), "labels": labels}
-    usual |= {"assumed_malicious": given["f"], "features": torch.zeros(2, *shape)}
+    n, f, vector = given["n"], given["f"], torch.zeros(2)
+    usual = {
+        "updates": torch.zeros(n, 2),
+        "malicious": torch.arange(n) < f,
+        "assumed_malicious": f,
+        "clients": torch.arange(n),
+        "global_parameters": vector,
+        "server_update": vector,
+        "features": torch.zeros(2, *given["shape"]),
+        "labels": torch.zeros(2, dtype=torch.int64),
+    }
     parameters = inspect.signature(function).parameters.values()
     required = {p.name: usual.get(p.name) for p in parameters if p.default is p.empty}
-    return {**required, **{p.name: given[p.name] for p in parameters if p.name in given}}
+    # a study's number of clients is a defense's tensor of their numbers
+    numbers = {key: v for key, v in given.items() if key != "clients" or "updates" not in required}
+    return {**required, **{p.name: numbers[p.name] for p in parameters if p.name in numbers}}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from skymask.contracts import requires
 
 @requires(lambda parts, patch: 1 <= parts <= patch**2, "parts must lie between 1 and patch²")
 @requires(lambda target, classes: 0 <= target < classes, "target must be a class, from 0")
+@requires(lambda attacker: attacker >= 0, "attacker must not be negative")
 @requires(lambda share: 0 < share <= 1, "share must lie in (0, 1]")
 def dba(
     features: Tensor,

@@ -2,7 +2,10 @@
 
 from torch import Tensor
 
+from skymask.contracts import requires
 
+
+@requires(lambda classes: classes >= 1, "classes must be at least 1")
 def label_flip(features: Tensor, labels: Tensor, *, classes: int) -> tuple[Tensor, Tensor]:
     r"""Train on flipped labels.
 

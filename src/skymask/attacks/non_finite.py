@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from skymask.attacks.crafting import replaced
+from skymask.contracts import checked
 
 
+@checked
 def non_finite(updates: Tensor, malicious: Tensor, *, generator: torch.Generator) -> Tensor:
     """Put NaN, +∞ and −∞ at three random coordinates of each attacker's honest update.
 

@@ -36,6 +36,7 @@ def stamped(features: Tensor, *, patch: int = 5) -> Tensor:
     lambda patch, shape: patch <= min(shape[1:]) if len(shape) == 3 else patch**2 <= shape[0],
     "the trigger of patch × patch must fit on a sample",
 )
+@requires(lambda part, parts: 0 <= part < parts, "part must lie between 0 and parts − 1")
 def stamped_part(features: Tensor, part: int, parts: int, *, patch: int = 5) -> Tensor:
     """Put one part of the trigger on samples.
 

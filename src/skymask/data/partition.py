@@ -21,6 +21,7 @@ Assignment = npt.NDArray[np.int32]
 Partition = Callable[..., Assignment]
 
 
+@requires(lambda clients: clients >= 1, "clients must be at least 1")
 def iid(labels: Labels, clients: int, classes: int, generator: np.random.Generator) -> Assignment:
     """Split uniformly at random, with sizes equal within one."""
     order = generator.permutation(len(labels))
@@ -30,6 +31,7 @@ def iid(labels: Labels, clients: int, classes: int, generator: np.random.Generat
 
 
 @requires(lambda clients, classes: clients >= classes, "label_bias needs a client for each class")
+@requires(lambda classes: classes >= 1, "classes must be at least 1")
 @requires(lambda bias: 0 <= bias <= 1, "bias must lie in [0, 1]")
 def label_bias(
     labels: Labels,
@@ -63,6 +65,7 @@ def label_bias(
     return assignment
 
 
+@requires(lambda clients: clients >= 1, "clients must be at least 1")
 @requires(lambda alpha: alpha > 0, "alpha must be positive")
 def dirichlet(
     labels: Labels,
@@ -94,6 +97,7 @@ def dirichlet(
     return assignment
 
 
+@requires(lambda clients: clients >= 1, "clients must be at least 1")
 def natural(groups: Groups, clients: int) -> Assignment:
     """Leave each sample with its natural client: client i is the data set's group i.
 

@@ -9,6 +9,7 @@ from skymask.numerics.pca import principal_coordinates
 
 
 @requires(lambda n, f, removed: n > round(removed * f), "dnc must not remove all n clients")
+@requires(lambda n, f: n >= f, "dnc needs n ≥ f clients")
 @requires(lambda iterations: iterations >= 1, "iterations must be at least 1")
 @requires(lambda subsample: subsample >= 1, "subsample must be at least 1")
 @requires(lambda removed: removed >= 0, "removed must not be negative")
