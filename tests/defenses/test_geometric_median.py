@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from skymask.defenses import (
     geometric_median,
 )
-from tests.support.updates import column, normal
+from tests.support.updates import column, normal, seeded
 
 
 def pull(updates, place):
@@ -105,3 +105,28 @@ def test_geometric_median_stops_after_max_steps():
     updates = normal(9, 4)
     few, many = (geometric_median(updates, max_steps=k, tolerance=1e-12) for k in (1, 1000))
     assert pull(updates, few.update).norm() > 10 * pull(updates, many.update).norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("form", ["any", "whole numbers", "close pairs"])
+def test_geometric_median_on_a_line_does_not_depend_on_the_order_of_the_clients(form, dtype):
+    for seed in range(100):
+        source = seeded(seed)
+        n = int(torch.randint(1, 13, (1,), generator=source))
+        values = torch.randn(n, 1, generator=source, dtype=torch.float64)
+        if form == "whole numbers":
+            values = (2 * values).round()
+        if form == "close pairs":
+            values[n // 2 :] = values[: n - n // 2] * (1 + 1e-8)
+        updates = values.to(dtype)
+        order = torch.randperm(n, generator=source)
+        one, other = geometric_median(updates), geometric_median(updates[order])
+        assert other.weights.equal(one.weights[order])
+        assert_close(other.update, one.update, rtol=1e-6, atol=0)
+        # the midpoint of the middle two, where these and their copies are equally many
+        ordered = updates.double().sort(dim=0).values
+        low, high = ordered[(n - 1) // 2], ordered[n // 2]
+        assert low <= one.update.double() + 1e-6
+        assert one.update.double() <= high + 1e-6
+        if ordered.unique().numel() == n:
+            assert_close(one.update.double(), (low + high) / 2, rtol=1e-6, atol=1e-12)

@@ -52,8 +52,10 @@ def geometric_median(
     distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
     same = distances <= SAME * (lengths[:, None] + lengths[None, :])
     inverse = torch.where(same, 0.0, 1 / distances)
-    pulls = inverse @ points - inverse.sum(dim=1, keepdim=True) * points
-    minima = pulls.norm(dim=1) <= same.sum(dim=1) + 1e-9 * len(points)
+    # of the differences: a difference of sums would lose the digits of a close pair
+    pulls = [row @ (points - point) for row, point in zip(inverse, points, strict=True)]
+    copies = same.double().sum(dim=1)
+    minima = torch.stack(pulls).norm(dim=1) <= copies + 1e-9 * len(points)
     if bool(minima.any()):
         weights = minima.double() / minima.sum()
     else:
