@@ -11,6 +11,7 @@ from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 from torch.testing import assert_close
 
+from skymask.numerics import distances
 from skymask.numerics.distances import (
     centred_gram,
     cosine_distances,
@@ -137,3 +138,75 @@ def test_one_huge_row_does_not_change_the_distances_of_the_others():
     rows[0] = 1e12
     expected = torch.cdist(rows[1:].double(), rows[1:].double()).square()
     assert_close(squared_distances(rows)[1:, 1:], expected, rtol=1e-6, atol=1e-9)
+
+
+def directly(rows):
+    """Squared distances from the differences, in float64."""
+    rows = rows.double()
+    return torch.stack([(rows - row).square().sum(dim=1) for row in rows])
+
+
+def near_an_offset(n, d, spread):
+    return 1e3 * normal(1, d, seed=8) + spread * normal(n, d, seed=9)
+
+
+def with_row(rows, value):
+    rows[2] = value
+    return rows
+
+
+CLOSE_ROWS = {
+    "near a common offset": near_an_offset(8, 300, 1e-2),
+    "and a zero row": with_row(near_an_offset(8, 300, 1e-2), 0.0),
+    "and a huge row": with_row(near_an_offset(8, 300, 1e-2), 1e9),
+    "and both": with_row(near_an_offset(8, 300, 1e-2), 1e9).index_fill(0, torch.tensor(5), 0.0),
+    "two offsets": torch.cat([near_an_offset(4, 300, 1e-2), -near_an_offset(5, 300, 1e-2)]),
+    "pairs at several offsets": torch.cat(
+        [10.0**k * near_an_offset(2, 300, 1e-3) for k in range(-3, 3)]
+    ),
+    "groups in groups": 1 + torch.cumprod(torch.full((7, 1), 1e-2), 0).double() * normal(7, 300),
+    "copies and a zero row": with_row(near_an_offset(1, 300, 1.0).repeat(6, 1), 0.0),
+    "a zero row alone": torch.zeros(1, 300, dtype=torch.float64),
+    "zero rows": torch.zeros(3, 300, dtype=torch.float64),
+}
+
+
+@pytest.mark.parametrize("rows", CLOSE_ROWS.values(), ids=CLOSE_ROWS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_close_rows_keep_their_digits_wherever_the_others_are(rows, dtype):
+    rows = (rows / 1e5).half() if dtype == torch.float16 else rows.to(dtype)
+    result = squared_distances(rows)
+    exact = 1e-8 if dtype == torch.float64 else 1e-5
+    # an atol of 0: equal rows are at distance 0
+    assert_close(result, directly(rows), rtol=exact, atol=0)
+    assert result.equal(result.T)
+
+
+def test_distances_do_not_depend_on_the_order_of_close_rows():
+    for rows in CLOSE_ROWS.values():
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(3))
+        one, other = squared_distances(rows), squared_distances(rows[order])
+        assert_close(other, one[order][:, order], rtol=1e-8, atol=0)
+
+
+def test_distances_of_rows_whose_squares_overflow_are_infinite_unless_the_rows_are_close():
+    rows = 1e160 * torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1e-20], [0.0, -2.0]]).double()
+    result = squared_distances(rows)
+    inf = float("inf")
+    assert result[0].tolist() == [0, inf, inf, inf]
+    assert result[3].tolist() == [inf, inf, inf, 0]
+    assert_close(result[1, 2].item(), 1e280)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_row_that_is_not_finite_changes_no_distance_of_the_others(value, monkeypatch):
+    rows = with_row(near_an_offset(8, 300, 1e-2), value)
+    calls = []
+    computed = distances._distances
+    monkeypatch.setattr(distances, "_distances", lambda *a: calls.append(a) or computed(*a))
+    result = squared_distances(rows)
+    others = [0, 1, 3, 4, 5, 6, 7]
+    assert_close(result[others][:, others], directly(rows[others]), rtol=1e-8, atol=0)
+    assert result[2, others].isnan().all()
+    # such rows are not computed again and again
+    assert len(calls) == 1

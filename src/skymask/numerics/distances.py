@@ -11,8 +11,8 @@ from torch import Tensor
 
 from skymask.numerics import column_blocks
 
-# pairs closer than this, relative to their squared lengths, are computed in float64
-CLOSE = 1e-2
+# pairs closer than this, relative to their squared distances from the origin, have lost digits
+CLOSE = {torch.float32: 1e-2, torch.float64: 1e-6}
 # products added in float32 before float64 takes over: where they are all of one size, as with rows
 # of one magnitude, rounding has the same direction each time and grows with their number
 SUM = 512
@@ -21,41 +21,70 @@ SUM = 512
 def squared_distances(rows: Tensor) -> Tensor:
     """Return the squared Euclidean distances between all pairs of rows.
 
-    D_ij = G_ii + G_jj − 2 G_ij with G the Gram matrix of the rows less the shortest of them. So
-    close rows keep their digits next to a huge one, and despite a large common part. Rows that are
-    close even so, or too large for float32, are computed again in float64. For the others the
-    relative error is about 1e-7, and below 1e-4 for rows of one magnitude, where rounding does not
-    average out.
+    D_ij = G_ii + G_jj − 2 G_ij with G the Gram matrix of the rows less an origin, at first the
+    shortest of them. So close rows keep their digits next to a huge one, and despite a large common
+    part. Rows that are close even so, or too large for float32, are computed again in float64, each
+    group of them with one of its own rows as the origin, and again as long as any are close. For
+    the others the relative error is about 1e-7, and below 1e-4 for rows of one magnitude, where
+    rounding does not average out; it is about 1e-10 in float64.
 
     Args:
-        rows: Rows [n, d], float32 or float64.
+        rows: Rows [n, d], of any floating dtype.
 
     Returns:
-        The squared distances [n, n], float64, never negative, with 0 on the diagonal.
+        The squared distances [n, n], float64, never negative, with 0 on the diagonal; NaN between
+        a row that is not finite and the others.
 
     >>> squared_distances(torch.tensor([[0.0, 0.0], [3.0, 4.0]])).tolist()
     [[0.0, 25.0], [25.0, 0.0]]
     """
-    base = rows[column_blocks.squared_lengths(rows).argmin()]
-    distances, squares = _distances(rows, base, rows.dtype)
-    if rows.dtype == torch.float64:
-        return distances
-    doubtful = ~(distances > CLOSE * (squares[:, None] + squares[None, :]))
-    doubtful |= ~distances.isfinite()
-    again = torch.nonzero(doubtful.fill_diagonal_(False).any(dim=1)).flatten()
-    if len(again):
-        close = rows if len(again) == len(rows) else rows[again]
-        distances[again[:, None], again] = _distances(close, base, torch.float64)[0]
+    inf = float("inf")
+    lengths = column_blocks.squared_lengths(rows).nan_to_num(nan=inf, posinf=inf)
+    dtype = torch.float64 if rows.dtype == torch.float64 else torch.float32
+    distances, close = _distances(rows, int(lengths.argmin()), dtype)
+    if not bool(lengths.isfinite().all()):
+        # a row that is not finite has no distance from any other, whatever the origin
+        lost = ~rows.isfinite().all(dim=1)
+        close[lost] = close[:, lost] = False
+    groups = _groups(close)
+    while groups:
+        group = groups.pop()
+        part = rows if len(group) == len(rows) else rows[group]
+        result, close = _distances(part, int(lengths[group].argmin()), torch.float64)
+        distances[group[:, None], group] = result
+        groups += [group[smaller] for smaller in _groups(close)]
     return distances
 
 
-def _distances(rows: Tensor, base: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return squared distances [n, n] and squared lengths [n] of ``rows`` less ``base``."""
-    base = base.to(dtype)
+def _distances(rows: Tensor, origin: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return squared distances [n, n], and flags [n, n] of those that have lost digits.
+
+    They are computed from the differences to the row ``origin``, whose own distances are exact.
+    """
+    base = rows[origin].to(dtype)
     gram = _gram(rows, lambda block: rows[:, block].to(dtype) - base[block])
-    squares = gram.diagonal().clone()
-    distances = (squares[:, None] + squares[None, :] - 2 * gram).clamp_min_(0)
-    return distances.fill_diagonal_(0), squares
+    squares = gram.diagonal()
+    sums = squares[:, None] + squares[None, :]
+    distances = (sums - 2 * gram).clamp_min_(0).fill_diagonal_(0)
+    close = ~(distances > CLOSE[dtype] * sums) | ~distances.isfinite()
+    if dtype == torch.float64:
+        # in float32 these may have overflowed or underflowed
+        close &= sums != 0
+        close[origin] = close[:, origin] = False
+    return distances, close.fill_diagonal_(False)
+
+
+def _groups(linked: Tensor) -> list[Tensor]:
+    """Return the indices of each connected part of a symmetric graph [n, n] with two or more."""
+    labels = torch.arange(len(linked), device=linked.device)
+    linked = linked | torch.eye(len(linked), dtype=torch.bool, device=linked.device)
+    while True:
+        least = torch.where(linked, labels, len(linked)).amin(dim=1)
+        if least.equal(labels):
+            break
+        labels = least
+    numbers, counts = torch.unique(labels, return_counts=True)
+    return [torch.nonzero(labels == number).flatten() for number in numbers[counts > 1].tolist()]
 
 
 def binary_gram(rows: Tensor) -> Tensor:
