@@ -33,10 +33,16 @@ def test_fedavg_by_samples_weighs_by_sample_counts():
     assert outcome.weights.tolist() == [0.75, 0.25, 0.0]
 
 
-@pytest.mark.parametrize("counts", [None, torch.tensor([0, 0])])
+@pytest.mark.parametrize("counts", [None, torch.tensor([0, 0]), torch.tensor([3, -1])])
 def test_fedavg_by_samples_needs_samples(counts):
     with pytest.raises(ValueError, match="needs the clients' sample counts"):
         fedavg(torch.ones(2, 3), counts, weighting="samples")
+
+
+def test_fedavg_weighs_16_bit_updates_by_sample_counts_beyond_their_range():
+    updates = torch.tensor([[1.0], [5.0]], dtype=torch.float16)
+    outcome = fedavg(updates, torch.tensor([300_000, 100_000]), weighting="samples")
+    assert outcome.update.tolist() == [2.0]
 
 
 def test_oracle_is_the_mean_of_the_benign_clients():

@@ -47,6 +47,13 @@ def test_means_are_of_the_chosen_rows(chosen):
     assert_close(column_blocks.mean(rows), rows.mean(dim=0))
 
 
+def test_means_of_16_bit_rows_whose_sum_overflows_are_finite():
+    rows = torch.full((5, 3), 6e4, dtype=torch.float16)
+    flags = torch.tensor([True, True, True, True, False])
+    assert column_blocks.mean(rows, flags).equal(rows[0])
+    assert column_blocks.mean(rows).equal(rows[0])
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_totals_and_weighted_sums_go_over_all_blocks(width):
     rows = matrix(4, width)

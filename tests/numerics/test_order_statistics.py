@@ -47,6 +47,12 @@ def test_middle_means_are_those_of_sorted_columns(count, dropped, width, monkeyp
     assert_close(middle_mean(rows, dropped), found, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize(("count", "dropped"), [(4, -1), (4, 2), (5, 3), (1, 1)])
+def test_a_middle_without_values_is_refused(count, dropped):
+    with pytest.raises(ValueError, match=rf"dropped must lie in \[0, n / 2\), not {dropped}"):
+        middle_mean(torch.ones(count, 3), dropped)
+
+
 def test_bits_do_not_depend_on_the_number_of_threads():
     rows = torch.randn(9, 70 * kernels.TILE, generator=torch.Generator().manual_seed(0))
     found = with_threads(lambda: middle_mean(rows, 2))

@@ -22,6 +22,7 @@ Partition = Callable[..., Assignment]
 
 
 @requires(lambda clients: clients >= 1, "clients must be at least 1")
+@requires(lambda classes: classes >= 1, "classes must be at least 1")
 def iid(labels: Labels, clients: int, classes: int, generator: np.random.Generator) -> Assignment:
     """Split uniformly at random, with sizes equal within one."""
     order = generator.permutation(len(labels))
@@ -66,6 +67,7 @@ def label_bias(
 
 
 @requires(lambda clients: clients >= 1, "clients must be at least 1")
+@requires(lambda classes: classes >= 1, "classes must be at least 1")
 @requires(lambda alpha: alpha > 0, "alpha must be positive")
 def dirichlet(
     labels: Labels,

@@ -1,5 +1,6 @@
 """Centred clipping."""
 
+import torch
 from torch import Tensor
 
 from skymask.contracts import judges, requires
@@ -34,7 +35,6 @@ def centered_clipping(
     Source: Karimireddy, He & Jaggi, "Learning from History for Byzantine Robust Optimization", ICML
     2021 (there on the clients' momentum, here on updates).
 
-    >>> import torch
     >>> far = torch.tensor([[0.0, 2.0], [30.0, 40.0]])
     >>> centered_clipping(far, {}, tau=10.0).update
     tensor([3., 5.])
@@ -42,9 +42,10 @@ def centered_clipping(
     n = len(updates)
     centre = state["centre"].double() if state else updates.new_zeros(updates.shape[1]).double()
     limit = centre.new_tensor(tau)
+    wide = torch.promote_types(updates.dtype, torch.float32)
     for _ in range(steps):
         factors = clipping(column_blocks.squared_lengths(updates, centre).sqrt(), limit) / n
-        moved = factors.to(updates.dtype) @ updates
+        moved = factors.to(wide) @ updates.to(wide)
         centre = (1 - factors.sum()) * centre + moved
     update = centre.to(updates.dtype)
     return Aggregation(update, state={"centre": update.clone()})

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from skymask.contracts import judges
+from skymask.contracts import RequirementError, judges
 from skymask.defenses.aggregation import Aggregation, mean_of
 
 
@@ -29,7 +29,8 @@ def fedavg(
         The aggregation; all clients are accepted.
 
     Raises:
-        ValueError: If sample counts are needed and there are none above zero.
+        RequirementError: If sample counts are needed and there are none above zero, or negative
+            ones.
 
     Source: McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized
     Data", AISTATS 2017.
@@ -40,7 +41,11 @@ def fedavg(
     accepted = torch.ones(len(updates), dtype=torch.bool, device=updates.device)
     if weighting == "uniform":
         return mean_of(updates, accepted)
-    if samples is None or not bool(samples.sum() > 0):
-        raise ValueError("fedavg: weighting 'samples' needs the clients' sample counts")
-    weights = samples.to(updates) / samples.sum()
+    if samples is None or bool((samples < 0).any()) or not bool(samples.sum() > 0):
+        raise RequirementError(
+            "fedavg: weighting 'samples' needs the clients' sample counts, none of them negative"
+        )
+    counts = samples.to(updates.device, torch.float64)
+    # counts can exceed the range of 16 bits
+    weights = (counts / counts.sum()).to(updates.dtype)
     return Aggregation(weights @ updates, accepted, weights)

@@ -100,7 +100,8 @@ def mean(rows: Tensor, chosen: Tensor | None = None) -> Tensor:
     count = len(rows) if chosen is None else int(chosen.sum())
     if chosen is None or count == len(rows):
         return rows.mean(dim=0)
-    if 2 * count < len(rows):
+    # a sum of 16-bit rows overflows where their mean does not
+    if 2 * count < len(rows) or torch.finfo(rows.dtype).bits < 32:
         return rows[chosen].mean(dim=0)
     # reading the other rows too is cheaper than copying these
     return (chosen.to(rows.dtype) @ rows).div_(count)

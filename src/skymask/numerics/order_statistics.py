@@ -28,9 +28,14 @@ def middle_mean(rows: Tensor, dropped: int) -> Tensor:
     Returns:
         The means [d], summed in float64, of the dtype of ``rows``.
 
+    Raises:
+        ValueError: If no value is left, or ``dropped`` is negative.
+
     >>> middle_mean(torch.tensor([[1.0], [90.0], [2.0], [5.0]]), 1)
     tensor([3.5000])
     """
+    if not 0 <= dropped < len(rows) / 2:
+        raise ValueError(f"dropped must lie in [0, n / 2), not {dropped} with n = {len(rows)}")
     if rows.dtype == torch.float32 and rows.device.type == "cpu" and installed("numba"):
         return _by_network(rows, dropped)
 
