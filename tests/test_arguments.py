@@ -101,6 +101,19 @@ def test_tensors_are_detached_wherever_they_are():
         assert value.requires_grad
 
 
+def test_a_result_leaves_no_graph_that_a_method_makes_itself():
+    weight = torch.ones(2, requires_grad=True)
+
+    @checked
+    def method(updates, loss):
+        return Pair(loss(updates)), {"losses": loss(updates)}
+
+    pair, state = method(torch.ones(2, 2), lambda updates: updates @ weight)
+    assert not pair.one.requires_grad
+    assert not state["losses"].requires_grad
+    assert weight.grad is None
+
+
 def test_decorators_check_in_their_order_in_one_wrapper():
     def plain(updates: torch.Tensor, *, size: int = 1, kind: Literal["a", "b"] = "a"):
         return size
