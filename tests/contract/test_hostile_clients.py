@@ -138,7 +138,7 @@ def test_an_argument_that_does_not_fit_the_updates_is_named(name, argument):
     whole = problem.offers()[argument]()
     offers = {**problem.offers(), argument: lambda: torch.cat([whole, whole])}
     length = len(whole)
-    sentence = rf"^{name}: {argument} must be \[{length}\] .* not \[{2 * length}\]$"
+    sentence = rf"^{name}: {argument} must be a tensor \[{length}\] .* not \[{2 * length}\]$"
     with pytest.raises(RequirementError, match=sentence):
         call(DEFENSES[name], offers, {})
 
