@@ -1,6 +1,7 @@
 """Rounds in memory on a tiny federation of digits: what is trained, sent and recorded."""
 
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -9,8 +10,10 @@ from torch.testing import assert_close
 
 from skymask.attacks import ATTACKS
 from skymask.defenses import DEFENSES, Aggregation
+from skymask.federation import local_training
 from skymask.federation.attack import attack
 from skymask.federation.train import train, training_data
+from skymask.models.loss_names import LossName
 from skymask.seeds import generator
 from skymask.study.experiment import SERVER, Method
 from tests.support.federations import carried, federation, same_bits
@@ -30,6 +33,43 @@ def test_a_run_in_pieces_is_the_run_in_one_go(defense):
         metrics += piece.metrics
     assert same_bits(progress.global_parameters, whole.global_parameters)
     assert (clients, metrics) == (span.clients, span.metrics)
+
+
+@pytest.mark.parametrize("loss", get_args(LossName))
+@pytest.mark.parametrize("training", ["looped", "stacked"])
+def test_a_run_in_pieces_is_the_run_in_one_go_with_each_loss(training, loss, monkeypatch):
+    monkeypatch.setattr(local_training, "SMALL", 0 if training == "looped" else math.inf)
+    changes = {"attack": Method("label_flip"), "malicious": 2, "defense": Method("skymask")}
+    changes |= {"loss": loss, "model": "mlp"}
+    whole, span = carried(federation(**changes), range(1, 5))
+    first, begun = carried(federation(**changes), range(1, 3))
+    progress, ended = carried(federation(**changes), range(3, 5), first)
+    assert same_bits(progress.global_parameters, whole.global_parameters)
+    assert (begun.metrics + ended.metrics, begun.clients + ended.clients) == (
+        span.metrics,
+        span.clients,
+    )
+    known = [row["batch_accuracy"] is not None for row in span.metrics]
+    assert known == [loss == "batch_softmax"] * 2
+
+
+def test_poisoned_clients_are_adjusted_by_their_own_labels():
+    parties = federation(
+        attack=Method("label_flip"), malicious=2, loss="logit_adjusted", samples_per_client=16
+    )
+    start = parties.initial_parameters()
+    updates = train(parties, training_data(parties), start, round_=1).updates
+    for client, malicious in enumerate(parties.malicious.tolist()):
+        own = parties.clients[client]
+        labels = 9 - own.labels if malicious else own.labels
+        frequent = functional.one_hot(labels, 10).sum(dim=0) + 1
+        model = torch.nn.Linear(64, 10)
+        torch.nn.utils.vector_to_parameters(start.clone(), model.parameters())
+        # one batch, whose order does not matter
+        logits = model(own.features.flatten(1)) + (frequent / 26).log()
+        functional.cross_entropy(logits, labels).backward()
+        step = torch.cat([model.weight.grad.flatten(), model.bias.grad])
+        assert_close(updates[client], -0.2 * step, rtol=1e-4, atol=1e-6)
 
 
 def test_one_client_without_an_attack_trains_by_plain_sgd():

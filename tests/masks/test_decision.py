@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from skymask.masks import decision
 from skymask.masks.decision import server_cluster
 from skymask.models.functional import FunctionalModel
+from skymask.models.samples import Samples
 from skymask.numerics.distances import squared_distances
 from tests.support.line import ROOT_DATA, Line
 
@@ -189,6 +190,28 @@ def test_the_best_cut_is_the_one_of_all_cuts():
 def test_equal_or_few_values_are_not_separated():
     assert not decision.harmful(np.ones((8, 2))).any()
     assert not decision.harmful(np.array([[0.0, 0.0], [1.0, 1.0]])).any()
+
+
+def test_evidence_is_by_the_loss_of_the_model():
+    # two of three root samples are of class 0: π is (3/5, 2/5) with the added ones
+    root = Samples(torch.tensor([[1.0], [0.5], [-1.0]]), torch.tensor([0, 0, 1]))
+    updates = torch.tensor([[1.0, 0.0, 0.0], [-2.0, 0.3, 0.0]])
+
+    def drop(weight, loss):
+        centred = weight * (root.features[:, 0] - root.features.mean())
+        if loss == "batch_softmax":
+            # class 1 has the output 0 everywhere
+            shares = torch.stack([*(centred.softmax(dim=0)[:2]), torch.tensor(1 / 3)])
+        else:
+            odds = (centred + math.log(3 / 2)) * torch.tensor([1, 1, -1])
+            shares = odds.sigmoid()
+        return -shares.log().mean()
+
+    for loss in ("batch_softmax", "logit_adjusted"):
+        model = FunctionalModel(Line(), (1,), loss)
+        found = decision.evidence(updates, updates[0], torch.zeros(3), model, root)
+        expected = torch.stack([drop(0.0, loss) - drop(weight, loss) for weight in (1.0, -2.0)])
+        assert_close(found[:, 0], expected.double(), rtol=0, atol=1e-6)
 
 
 def test_verdicts_do_not_depend_on_the_order_of_the_clients():

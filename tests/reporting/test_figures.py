@@ -47,6 +47,7 @@ BASE = {
 TWO_ATTACKS = {"attack": ["none", "min_max"]}
 TWO_SETTINGS = {**TWO_ATTACKS, "local_lr": [0.1, 0.2]}
 TWO_SHARES = {"malicious_share": [0.2, 0.34]}
+LOSSES = {"loss": ["batch_softmax", "cross_entropy"]}
 TWO_SEEDS = {
     "data_seed": [1, 2],
     "training_seed": [1, 2],
@@ -528,6 +529,27 @@ def test_rates_are_drawn_against_the_axis_with_their_spread(draw):
     assert_nothing_overlaps(figure)
 
 
+def test_rates_have_a_panel_for_each_loss(draw):
+    def by_loss(cell):
+        lower = 0.1 if cell.experiment.loss == "cross_entropy" else 0.0
+        return cell.varied["malicious_share"] - lower, 0.5, 0.5
+
+    study = read(**TWO_ATTACKS, defense="krum", **TWO_SHARES, **LOSSES)
+    figure = draw(rates, study, **final(by_loss))
+    assert titles(figure.axes[:4]) == [
+        "none, batch_softmax",
+        "none, cross_entropy",
+        "min_max,\nbatch_softmax",
+        "min_max,\ncross_entropy",
+    ]
+    for axes, lower in zip(figure.axes[-4:], [0, 0.1, 0, 0.1], strict=True):
+        assert bars(axes, "krum")[:2] == (
+            pytest.approx([0.2, 0.34]),
+            pytest.approx([0.2 - lower, 0.34 - lower]),
+        )
+    assert_nothing_overlaps(figure)
+
+
 @pytest.mark.parametrize(
     ("changes", "scale", "places", "labels"),
     [
@@ -563,7 +585,8 @@ def test_the_axis_has_a_tick_at_each_value(draw, changes, scale, places, labels)
 
 
 @pytest.mark.parametrize(
-    ("changes", "count"), [({}, 0), ({"malicious_share": [0.2, 0.34], "root_size": [10, 20]}, 2)]
+    ("changes", "count"),
+    [({}, 0), (LOSSES, 0), ({"malicious_share": [0.2, 0.34], "root_size": [10, 20]}, 2)],
 )
 def test_rates_need_exactly_one_axis(tmp_path, changes, count):
     with pytest.raises(ValueError, match=f"study tiny varies {count} axes .* exactly one"):
@@ -747,6 +770,8 @@ def test_vectors_grey_and_colour_images_can_be_drawn(shape, image):
         ({**TWO_ATTACKS, "defense": ["fedavg", "krum"]}, {"heat_map"}),
         ({"attack": "min_max", "defense": "krum", **TWO_SHARES}, {"rates"}),
         ({"attack": "min_max", "defense": "krum", **TWO_SHARES, **TWO_SEEDS}, {"rates"}),
+        ({"attack": "min_max", "defense": "krum", **TWO_SHARES, **LOSSES}, {"rates"}),
+        ({"attack": "min_max", "defense": "krum", **LOSSES}, set()),
         ({"attack": "min_max", "defense": "krum", **TWO_SHARES, "root_size": [10, 20]}, set()),
         # a parameter of the defense is not an axis
         (

@@ -74,8 +74,8 @@ def mean_loss(
 
     ``batch_softmax`` is the loss of the code released with SkyMask.
 
-    Source: Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, equation 10 with
-    τ = 1, for ``logit_adjusted``; Zhang et al., "Federated Learning with Label Distribution Skew
+    Source: Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, with τ = 1, for
+    ``logit_adjusted``; Zhang et al., "Federated Learning with Label Distribution Skew
     via Logits Calibration", ICML 2022, for the frequencies of each client's own data.
     """
     if loss == "batch_softmax":

@@ -47,14 +47,18 @@ def _testable(cells: list[Cell]) -> bool:
     )
 
 
+def abscissas(cells: list[Cell]) -> set[str]:
+    """Return the axes that vary among cells, apart from the loss."""
+    return {axis for cell in cells for axis in cell.varied} - {"loss"}
+
+
 def figures(study: Study) -> list[str]:
     """Return the names of the study's figures: those with data for its defined cells."""
     cells = [cell for cell in study.cells if cell.undefined is None]
     names = ["accuracy_curves"]
     grid = min(len({cell.defense for cell in cells}), len({cell.attack for cell in cells}))
     names += ["heat_map"] if grid > 1 else []
-    varied = {axis for cell in cells for axis in cell.varied}
-    names += ["rates"] if len(varied) == 1 else []
+    names += ["rates"] if len(abscissas(cells)) == 1 else []
     names += ["triggered_samples"] if any(map(backdoored, cells)) else []
     learned = ["mask_scatter", "mask_geometry", "mask_layers"]
     return names + (learned if any(map(masked, cells)) else [])

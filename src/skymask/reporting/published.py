@@ -166,8 +166,9 @@ def comparisons(study: Study) -> list[Comparison]:
     """List each cell and metric of the study that the paper has studied, setting by setting.
 
     A cell is compared if its data set, attack, defense, partition and malicious share are among
-    the paper's.  If the study varies a setting that the paper fixes and includes the paper's value,
-    only the cells with that value get a published value.
+    the paper's, and its loss, if the study has cells with that loss.  If the study varies another
+    setting that the paper fixes and includes the paper's value, only the cells with that value get
+    a published value.
     """
     published = load()
     groups: dict[Place, list[Cell]] = {}
@@ -178,13 +179,13 @@ def comparisons(study: Study) -> list[Comparison]:
     for place, runs in sorted(groups.items(), key=lambda group: settings.index(group[0][0])):
         for metric in published.studied:
             fedavg = _fedavg(place, groups) if metric == BELOW_FEDAVG else []
-            if _studied(runs[0], metric, published) and (fedavg or metric != BELOW_FEDAVG):
+            if _studied(runs[0], metric, study, published) and (fedavg or metric != BELOW_FEDAVG):
                 claim = _claim(runs[0], metric, study, published)
                 compared.append(Comparison(place, metric, runs, fedavg, claim))
     return compared
 
 
-def _studied(cell: Cell, metric: str, published: Published) -> bool:
+def _studied(cell: Cell, metric: str, study: Study, published: Published) -> bool:
     """Whether the paper studies a metric for cells like this one."""
     run = cell.experiment
     settings = published.settings.get(run.dataset)
@@ -192,6 +193,9 @@ def _studied(cell: Cell, metric: str, published: Published) -> bool:
     if settings is None or run.defense.pre_aggregators or "coordinates" in run.attack.parameters:
         return False
     if run.attack.name not in studied["attacks"] or run.defense.name not in studied["defenses"]:
+        return False
+    losses = {c.experiment.loss for c in study.cells if c.experiment.dataset == run.dataset}
+    if run.loss != settings["loss"] in losses:
         return False
     partition = {"name": run.partition.name, **run.partition.parameters}
     shares = (_has_share(cell, share) for share in published.shares)

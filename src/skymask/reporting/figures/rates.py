@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from skymask.reporting.figures import style
 from skymask.reporting.figures.inputs import KEYS, read_study_table
 from skymask.reporting.figures.style import ACROSS, LETTER, WIDTH
+from skymask.reporting.outputs import abscissas
 from skymask.study.grid import Study
 
 ROWS = {
@@ -28,12 +29,12 @@ CLOSE = 0.08
 def draw(study: Study, results: Path, targets: list[Path]) -> None:
     """Draw FPR, FNR and final accuracy against the one axis that varies.
 
-    A column of panels per attack, a line per defense: mean over seeds, ± one standard deviation.
-    Numbers are placed at their value, other values in the order of the study.  A line has a gap
-    where a metric is undefined.
+    A column of panels per attack, and per loss if it varies too, a line per defense: mean over
+    seeds, ± one standard deviation.  Numbers are placed at their value, other values in the order
+    of the study.  A line has a gap where a metric is undefined.
 
     Args:
-        study: the study; exactly one axis apart from attack, defense and seeds varies.
+        study: the study; exactly one axis apart from attack, defense, loss and seeds varies.
         results: folder of the results; reads tables/STUDY/{accuracy,detection}.parquet.
         targets: files to write; their suffixes are the formats.
 
@@ -47,17 +48,17 @@ def draw(study: Study, results: Path, targets: list[Path]) -> None:
     styles = style.line_styles(defined["defense"])
     numeric = all(type(value) in (int, float) for value in values.values())
     places = {s: float(value) if numeric else i for i, (s, value) in enumerate(values.items())}
-    attacks = list(defined["attack"].unique())
+    columns = list(defined["panel"].unique())
     labels = {places[setting]: str(value) for setting, value in values.items()}
     # slanted where they do not fit side by side
-    room = WIDTH / min(len(attacks), ACROSS) - 0.6
+    room = WIDTH / min(len(columns), ACROSS) - 0.6
     slanted = LETTER * sum(len(label) + 1 for label in labels.values()) > room
     below = 0.9 * LETTER * max(map(len, labels.values())) if slanted else 0.25
-    figure, panels = style.panels(attacks, list(ROWS), 1.6, below=below)
-    for (row, attack), axes in panels.items():
-        of_attack = cells[cells["attack"] == attack]
+    figure, panels = style.panels(columns, list(ROWS), 1.6, below=below)
+    for (row, panel), axes in panels.items():
+        of_panel = cells[cells["panel"] == panel]
         for defense, line in styles.items():
-            points = of_attack[of_attack["defense"] == defense]
+            points = of_panel[of_panel["defense"] == defense]
             _draw_line(axes, points, ROWS[row], places, {**line, "label": defense})
         if not axes.lines:
             style.note(axes, "undefined")
@@ -74,18 +75,21 @@ def draw(study: Study, results: Path, targets: list[Path]) -> None:
 
 def _axis(study: Study) -> tuple[str, dict[str, Any]]:
     """Return the axis that varies, and its value in each setting."""
-    axes = {axis for cell in study.cells for axis in cell.varied}
+    axes = abscissas(study.cells)
     if len(axes) != 1:
         raise ValueError(
-            f"study {study.name} varies {len(axes)} axes apart from attack, defense and seeds; the "
-            "figure rates needs exactly one: remove it from the targets"
+            f"study {study.name} varies {len(axes)} axes apart from attack, defense, loss and "
+            "seeds; the figure rates needs exactly one: remove it from the targets"
         )
     (axis,) = axes
     return axis, {cell.setting: cell.varied[axis] for cell in study.cells}
 
 
 def _cells(study: Study, results: Path) -> pd.DataFrame:
-    """Return a row per cell with the means and standard deviations of all metrics."""
+    """Return a row per cell with the means and standard deviations of all metrics.
+
+    The column ``panel`` names the attack, and the loss if it varies.
+    """
     metrics = {"accuracy": ["accuracy"], "detection": ["fpr", "fnr"]}
     keys = [*KEYS, "seeds"]
     accuracy, detection = (
@@ -94,7 +98,10 @@ def _cells(study: Study, results: Path) -> pd.DataFrame:
         )
         for name, names in metrics.items()
     )
-    return accuracy.merge(detection, on=keys)
+    cells = accuracy.merge(detection, on=keys)
+    losses = {cell.setting: cell.varied.get("loss") for cell in study.cells}
+    pairs = zip(cells["attack"], cells["setting"].map(losses), strict=True)
+    return cells.assign(panel=[", ".join(filter(None, pair)) for pair in pairs])
 
 
 def _draw_line(
