@@ -12,6 +12,7 @@ from skymask.attacks import ATTACKS
 from skymask.defenses import DEFENSES, Aggregation
 from skymask.federation import local_training
 from skymask.federation.attack import attack
+from skymask.federation.defend import server_update
 from skymask.federation.train import train, training_data
 from skymask.models.loss_names import LossName
 from skymask.seeds import generator
@@ -51,6 +52,24 @@ def test_a_run_in_pieces_is_the_run_in_one_go_with_each_loss(training, loss, mon
     )
     known = [row["batch_accuracy"] is not None for row in span.metrics]
     assert known == [loss == "batch_softmax"] * 2
+
+
+@pytest.mark.parametrize("loss", get_args(LossName))
+def test_the_server_trains_and_judges_by_the_loss_of_the_study(loss):
+    parties = federation(loss=loss, samples_per_client=16, root_size=14)
+    root, start = parties.root, parties.initial_parameters()
+    weight, bias = start[:640].view(10, 64).clone(), start[640:].clone()
+    outputs = root.features.flatten(1) @ weight.requires_grad_().T + bias.requires_grad_()
+    frequent = functional.one_hot(root.labels, 10).sum(dim=0) + 1
+    expected = {
+        "cross_entropy": functional.cross_entropy(outputs, root.labels),
+        "batch_softmax": functional.nll_loss(outputs.log_softmax(dim=0), root.labels),
+        "logit_adjusted": functional.cross_entropy(outputs + (frequent / 24).log(), root.labels),
+    }[loss]
+    assert_close(parties.functional_model.loss_on(root)(start), expected)
+    gradients = torch.autograd.grad(expected, [weight, bias])
+    step = torch.cat([gradient.flatten() for gradient in gradients])
+    assert_close(server_update(parties, start, 1), -0.2 * step, rtol=1e-4, atol=1e-6)
 
 
 def test_poisoned_clients_are_adjusted_by_their_own_labels():
