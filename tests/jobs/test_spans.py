@@ -209,6 +209,8 @@ PLAIN = (["accuracy", "detection", "got_through", "runs"], ["accuracy_curves"])
             [],
             ["heat_map"],
         ),
+        ({"loss": "batch_softmax"}, ["batch_accuracy"], []),
+        ({"loss": ["cross_entropy", "logit_adjusted"]}, [], []),
         ({"attack": ["none", "dba"]}, ["attack_success"], ["triggered_samples"]),
         ({"attack": "scaling"}, ["attack_success"], ["triggered_samples"]),
         ({"attack": "lie_backdoor"}, ["attack_success"], ["triggered_samples"]),

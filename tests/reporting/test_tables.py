@@ -103,6 +103,7 @@ def written(grid, folder, rounds=6):
             {
                 "round": r,
                 "accuracy": accuracy[r - 1],
+                "batch_accuracy": accuracy[r - 1] / 2 if run.loss == "batch_softmax" else None,
                 "attack_success_rate": success[r - 1] if hidden else None,
             }
             for r in range(1, rounds + 1)
@@ -492,6 +493,17 @@ def test_only_attacks_with_a_trigger_are_in_the_attack_success_table(tmp_path):
     assert sorted({p.stem for p in (tmp_path / "tables").iterdir()}) == sorted(
         [*TABLES, "attack_success"]
     )
+
+
+def test_only_cells_of_the_published_loss_are_in_the_table_of_its_accuracy(tmp_path):
+    found = read(loss=["batch_softmax", "cross_entropy"])
+    table_files.write(found, written(found, tmp_path), tmp_path / "tables")
+    plain = rows_of(tmp_path / "tables" / "batch_accuracy.csv")
+    assert {row["setting"] for row in plain} == {"loss=batch_softmax"}
+    assert float(plain[0]["batch_accuracy_mean"]) == 0.625 / 2
+    caption, _, rows = markdown_table(tmp_path / "tables" / "batch_accuracy.md")
+    assert "over 250 test samples" in caption
+    assert "**0.312 ± 0.088**" in rows[0]
 
 
 def test_a_study_without_masks_and_backdoors_lacks_their_tables(tmp_path):

@@ -143,6 +143,9 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("benign_distance", pa.float64(), "benign_distance of aggregates, mean over all rounds"),
     ),
     "accuracy": _cells(accuracy="final test accuracy, 0 to 1"),
+    "batch_accuracy": _cells(
+        batch_accuracy="final test accuracy as the code released with SkyMask measures it, 0 to 1"
+    ),
     "detection": _cells(
         fpr="share of benign clients rejected, 0 to 1",
         fnr="share of malicious clients accepted, 0 to 1",

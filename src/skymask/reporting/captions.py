@@ -32,6 +32,11 @@ def captions(study: Study) -> dict[str, str]:
     final = "the last evaluation" if last == 1 else f"the mean of the last {last} evaluations"
     contents = {
         "accuracy": f"final test accuracy after {rounds} rounds, {final}; {over}",
+        "batch_accuracy": (
+            "final test accuracy as the code released with SkyMask measures it (outputs normalised "
+            f"over 250 test samples), with loss batch_softmax, after {rounds} rounds, {final}; "
+            f"{over}"
+        ),
         "detection": (
             "false positive rate (benign clients rejected) / false negative rate (malicious "
             f"clients accepted) in %, over all {rounds} rounds and {seeds}; {ABSENT} where a "

@@ -5,7 +5,7 @@ from pathlib import Path
 from skymask.jobs import paths
 from skymask.study.grid import Study
 
-SHOWN = ("accuracy", "detection", "attack_success")
+SHOWN = ("accuracy", "batch_accuracy", "detection", "attack_success")
 """Tables that are shown."""
 
 NAMED = {
@@ -27,7 +27,8 @@ def summary(study: str, results: Path = paths.RESULTS) -> str:
     """
     folder = paths.tables(study, results)
     names = sorted(path.stem for path in folder.glob("*.md"))
-    shown = [name for name in SHOWN if name != "attack_success" or name in names]
+    always = ("accuracy", "detection")
+    shown = [name for name in SHOWN if name in always or name in names]
     parts = [(folder / f"{name}.md").read_text(encoding="utf-8") for name in shown]
     parts += [f"{title}: {folder}/{name}.md\n" for name, title in NAMED.items() if name in names]
     parts.append(

@@ -19,10 +19,16 @@ def masked(cell: Cell) -> bool:
     return cell.experiment.defense.name == "skymask"
 
 
+def over_batch(cell: Cell) -> bool:
+    """Tell whether a cell has the loss of the released code, and with it ``batch_accuracy``."""
+    return cell.experiment.loss == "batch_softmax"
+
+
 def tables(study: Study) -> list[str]:
     """Return the names of the study's tables: those with rows for its defined cells."""
     names = ["accuracy", "detection", "got_through", "runs"]
     cells = [cell for cell in study.cells if cell.undefined is None]
+    names += ["batch_accuracy"] if any(map(over_batch, cells)) else []
     names += ["attack_success"] if any(map(backdoored, cells)) else []
     names += ["mask_layers"] if any(map(masked, cells)) else []
     names += ["published"] if published.known(study) else []

@@ -14,7 +14,7 @@ from skymask.artifacts.parquet import ArtifactError, missing, read_schema, write
 from skymask.artifacts.schemas import SCHEMAS
 from skymask.reporting import published_table, significance
 from skymask.reporting.captions import captions
-from skymask.reporting.outputs import backdoored
+from skymask.reporting.outputs import backdoored, over_batch
 from skymask.reporting.outputs import tables as table_names
 from skymask.reporting.table_layout import LAYOUTS, latex, markdown, pivot, without_setting
 from skymask.reporting.tables import cells_table, layers_table, runs_table
@@ -64,6 +64,9 @@ def _columns(name: str, cells: pd.DataFrame, study: Study) -> pd.DataFrame:
     if name == "attack_success":
         triggered = {cell.attack for cell in study.cells if backdoored(cell)}
         cells = cells[cells["attack"].isin(triggered)]
+    if name == "batch_accuracy":
+        settings = {cell.setting for cell in study.cells if over_batch(cell)}
+        cells = cells[cells["setting"].isin(settings)]
     columns = [f"{metric}_{kind}" for metric in LAYOUTS[name].metrics for kind in ("mean", "std")]
     return cells[["setting", "defense", "attack", "seeds", "undefined", *columns]]
 

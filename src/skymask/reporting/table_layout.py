@@ -16,6 +16,7 @@ KEYS = ["setting", "attack"]
 
 FORMATS = {
     "accuracy": (1, "{:.3f}"),
+    "batch_accuracy": (1, "{:.3f}"),
     "fpr": (100, "{:.1f}"),
     "fnr": (100, "{:.1f}"),
     "attacker_weight": (100, "{:.1f}"),
@@ -74,6 +75,9 @@ class Layout:
 LAYOUTS = {
     "accuracy": Layout(
         ("accuracy",), lambda cells: -_as_shown(cells, "accuracy"), "the highest mean"
+    ),
+    "batch_accuracy": Layout(
+        ("batch_accuracy",), lambda cells: -_as_shown(cells, "batch_accuracy"), "the highest mean"
     ),
     "detection": Layout(
         ("fpr", "fnr"),
