@@ -434,9 +434,11 @@ def test_each_round_has_rates_and_each_evaluated_round_metrics(monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_is_no_number_in_the_metrics():
-    row = metrics_row(7, Quality(accuracy=0.25, loss=math.inf, attack_success_rate=0.75))
+    row = metrics_row(
+        7, Quality(0.25, argmax_accuracy=0.125, loss=math.inf, attack_success_rate=0.75)
+    )
     expected = {"round": 7, "accuracy": 0.25, "loss": None, "attack_success_rate": 0.75}
-    assert row == {**expected, "batch_accuracy": None}
+    assert row == {**expected, "argmax_accuracy": 0.125}
     assert list(row) == SCHEMAS["metrics"].names
 
 

@@ -8,11 +8,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from skymask.attacks import TRIGGERS
 from skymask.federation import evaluate
 from skymask.federation.evaluate import Quality, accuracy_and_loss, attack_success_rate
 from skymask.models.architectures import build
 from skymask.models.flat_parameters import ResidentModel
 from skymask.models.samples import Samples
+from skymask.study.experiment import Method
+from tests.support.federations import federation
 
 
 def model_with(weight):
@@ -35,18 +38,18 @@ def test_accuracy_and_loss_by_hand():
     assert quality.loss == pytest.approx(sum(losses) / 4)
 
 
-def test_accuracy_as_released_is_of_outputs_normalised_over_the_batch():
+def test_accuracy_with_batch_softmax_is_of_outputs_normalised_over_the_batch():
     # over the batch, the second sample stands out in class 1 though class 0 has the larger output
     features = torch.tensor([[5.0, 0.0, 0.0], [5.0, 4.0, 0.0]])
     test = Samples(features, torch.tensor([0, 1]))
     plain = accuracy_and_loss(IDENTITY, test)
-    assert (plain.accuracy, plain.batch_accuracy) == (0.5, None)
+    assert (plain.accuracy, plain.argmax_accuracy) == (0.5, 0.5)
     # the other columns do not depend on the loss of the training
-    assert accuracy_and_loss(IDENTITY, test, "batch_softmax") == replace(plain, batch_accuracy=1.0)
+    assert accuracy_and_loss(IDENTITY, test, "batch_softmax") == replace(plain, accuracy=1.0)
     assert accuracy_and_loss(IDENTITY, test, "logit_adjusted") == plain
 
 
-def test_accuracy_as_released_is_of_batches_of_250():
+def test_accuracy_with_batch_softmax_is_of_batches_of_250():
     source = torch.Generator().manual_seed(0)
     test = Samples(
         torch.randn(1300, 3, generator=source) + torch.tensor([1.0, 0.0, -1.0]),
@@ -58,8 +61,10 @@ def test_accuracy_as_released_is_of_batches_of_250():
         scores = part.exp() / part.exp().sum(dim=0)
         hits += int((scores.argmax(dim=1) == test.labels[first : first + 250]).sum())
     quality = accuracy_and_loss(IDENTITY, test, "batch_softmax")
-    assert quality.batch_accuracy == hits / 1300
-    assert quality.batch_accuracy != quality.accuracy
+    assert quality.accuracy == hits / 1300
+    largest = [max(range(3), key=row.__getitem__) for row in test.features.tolist()]
+    plain_hits = sum(a == b for a, b in zip(largest, test.labels.tolist(), strict=True))
+    assert quality.argmax_accuracy == plain_hits / 1300 != quality.accuracy
     assert evaluate.EVALUATION_BATCH % 250 == 0
 
 
@@ -164,3 +169,46 @@ def test_success_is_counted_over_several_batches_and_changes_no_sample(monkeypat
     monkeypatch.setattr(evaluate, "EVALUATION_BATCH", 2)
     assert attack_success_rate(IDENTITY, SIX, push(3.5, 2), 2) == whole
     assert SIX.features.equal(before)
+
+
+def test_with_batch_softmax_each_triggered_sample_is_alone_among_clean_ones(monkeypatch):
+    monkeypatch.setattr(evaluate, "TEST_BATCH", 20)
+    source = torch.Generator().manual_seed(0)
+    # class 0 has the largest outputs, so that plain classification never gives the target
+    test = Samples(
+        2 * torch.randn(50, 3, generator=source) + torch.tensor([20.0, 0.0, 0.0]),
+        torch.randint(0, 3, (50,), generator=source),
+    )
+    trigger = push(2.0, 2)
+    hits = together = 0
+    for first in (0, 20, 40):
+        clean, labels = test.features[first : first + 20], test.labels[first : first + 20]
+        for row in torch.nonzero(labels != 2).flatten().tolist():
+            batch = clean.clone()
+            batch[row] = trigger(clean[row : row + 1])[0]
+            hits += int(batch.double().log_softmax(dim=0)[row].argmax() == 2)
+            everyone = trigger(clean).double().log_softmax(dim=0)
+            together += int(everyone[row].argmax() == 2)
+    others = int((test.labels != 2).sum())
+    rate = attack_success_rate(IDENTITY, test, trigger, 2, "batch_softmax")
+    assert rate == hits / others
+    # it neither is the plain rate nor that of batches in which all samples are triggered
+    assert attack_success_rate(IDENTITY, test, trigger, 2) == 0
+    assert together < hits
+    # a strong trigger succeeds
+    assert attack_success_rate(IDENTITY, test, push(50.0, 2), 2, "batch_softmax") == 1
+
+
+def test_a_run_measures_the_success_of_its_backdoor_by_its_loss():
+    changes = {"attack": Method("scaling", {"target": 3, "patch": 2}), "malicious": 2}
+    parties = federation(**changes, loss="batch_softmax")
+    seen = evaluate.evaluate(parties, parties.initial_parameters())
+    model = parties.model.copy(parties.initial_parameters())
+
+    def trigger(features):
+        return TRIGGERS["scaling"](features, patch=2)
+
+    assert seen.attack_success_rate == attack_success_rate(
+        model, parties.test, trigger, 3, "batch_softmax"
+    )
+    assert seen.attack_success_rate != attack_success_rate(model, parties.test, trigger, 3)

@@ -97,7 +97,7 @@ def test_a_root_loss_in_fewer_samples_is_the_same(monkeypatch):
 @pytest.mark.parametrize("loss", ["cross_entropy", "batch_softmax"])
 def test_evaluation_in_smaller_batches_is_the_same(loss, monkeypatch):
     monkeypatch.setattr(evaluate, "EVALUATION_BATCH", 40)
-    monkeypatch.setattr(evaluate, "RELEASED_BATCH", 20)
+    monkeypatch.setattr(evaluate, "TEST_BATCH", 20)
     source = torch.Generator().manual_seed(0)
     test = Samples(
         torch.rand(95, 1, 8, 8, generator=source), torch.randint(10, (95,), generator=source)
@@ -114,7 +114,7 @@ def test_evaluation_in_smaller_batches_is_the_same(loss, monkeypatch):
     disturbed = accuracy_and_loss(model, test, loss)
     assert device.asked[:4] == [40, 32, 16, 8]
     assert disturbed.accuracy == undisturbed.accuracy
-    assert disturbed.batch_accuracy == undisturbed.batch_accuracy
+    assert disturbed.argmax_accuracy == undisturbed.argmax_accuracy
     assert disturbed.loss == pytest.approx(undisturbed.loss, rel=1e-6)
     assert model.module.training
 

@@ -209,7 +209,7 @@ PLAIN = (["accuracy", "detection", "got_through", "runs"], ["accuracy_curves"])
             [],
             ["heat_map"],
         ),
-        ({"loss": "batch_softmax"}, ["batch_accuracy"], []),
+        ({"loss": "batch_softmax"}, ["argmax_accuracy"], []),
         ({"loss": ["cross_entropy", "logit_adjusted"]}, [], []),
         ({"attack": ["none", "dba"]}, ["attack_success"], ["triggered_samples"]),
         ({"attack": "scaling"}, ["attack_success"], ["triggered_samples"]),

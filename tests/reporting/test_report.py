@@ -251,6 +251,16 @@ def test_the_commit_is_that_of_the_code_and_not_of_a_folder_above(tmp_path):
     assert provenance.commit(tmp_path) == f"{head}, with uncommitted changes"
 
 
+def test_figures_of_accuracies_over_batches_state_the_measure(made):
+    sentence = "log-softmax over batches of 250 test samples"
+    study, results = made(loss="batch_softmax")
+    captions = {item.name: item.caption for item in report._figures(study, results)}
+    assert {name for name, text in captions.items() if sentence in text} == {
+        "accuracy_curves",
+        "rates",
+    }
+
+
 def test_every_table_and_figure_has_a_caption():
     attacks = ["none", "min_max", "scaling"]
     figures = outputs.figures(read(attack=attacks, defense=["fedavg", "skymask"]))

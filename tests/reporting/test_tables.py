@@ -103,7 +103,7 @@ def written(grid, folder, rounds=6):
             {
                 "round": r,
                 "accuracy": accuracy[r - 1],
-                "batch_accuracy": accuracy[r - 1] / 2 if run.loss == "batch_softmax" else None,
+                "argmax_accuracy": accuracy[r - 1] / (2 if run.loss == "batch_softmax" else 1),
                 "attack_success_rate": success[r - 1] if hidden else None,
             }
             for r in range(1, rounds + 1)
@@ -495,15 +495,19 @@ def test_only_attacks_with_a_trigger_are_in_the_attack_success_table(tmp_path):
     )
 
 
-def test_only_cells_of_the_published_loss_are_in_the_table_of_its_accuracy(tmp_path):
+def test_only_cells_with_two_measures_are_in_the_table_of_the_largest_output(tmp_path):
     found = read(loss=["batch_softmax", "cross_entropy"])
     table_files.write(found, written(found, tmp_path), tmp_path / "tables")
-    plain = rows_of(tmp_path / "tables" / "batch_accuracy.csv")
+    plain = rows_of(tmp_path / "tables" / "argmax_accuracy.csv")
     assert {row["setting"] for row in plain} == {"loss=batch_softmax"}
-    assert float(plain[0]["batch_accuracy_mean"]) == 0.625 / 2
-    caption, _, rows = markdown_table(tmp_path / "tables" / "batch_accuracy.md")
-    assert "over 250 test samples" in caption
+    assert float(plain[0]["argmax_accuracy_mean"]) == 0.625 / 2
+    caption, _, rows = markdown_table(tmp_path / "tables" / "argmax_accuracy.md")
+    assert "by the largest output, with loss batch_softmax" in caption
     assert "**0.312 ± 0.088**" in rows[0]
+    # the table of the accuracy has the measure of each loss, and all cells
+    both = rows_of(tmp_path / "tables" / "accuracy.csv")
+    assert {row["setting"] for row in both} == {"loss=batch_softmax", "loss=cross_entropy"}
+    assert {float(row["accuracy_mean"]) for row in both if row["seeds"] != "0"} == {0.625}
 
 
 def test_a_study_without_masks_and_backdoors_lacks_their_tables(tmp_path):
@@ -691,6 +695,26 @@ def test_a_caption_omits_settings_that_vary():
     assert "4 clients, partition iid" in shares["accuracy"]
     losses = captions.captions(read(loss=["batch_softmax", "cross_entropy"]))["accuracy"]
     assert losses.endswith("10 samples per client.")
+
+
+@pytest.mark.parametrize(
+    ("losses", "stated"),
+    [
+        (["cross_entropy", "logit_adjusted"], False),
+        ("batch_softmax", True),
+        (["batch_softmax", "cross_entropy"], True),
+    ],
+)
+def test_captions_of_accuracies_over_batches_state_the_measure(losses, stated):
+    study = read(loss=losses, attack=["none", "scaling"], exclude=[])
+    texts = captions.captions(study)
+    sentence = "log-softmax over batches of 250 test samples"
+    measured = {name for name, text in texts.items() if sentence in text}
+    assert measured == ({"accuracy", "attack_success", "significance", "runs"} if stated else set())
+    triggered = "for the attack success rate with one of them triggered."
+    assert (triggered in texts["attack_success"]) == stated
+    assert bool(captions.measured(study, "heat_map")) == stated
+    assert not captions.measured(study, "mask_layers")
 
 
 def test_a_caption_states_malicious_share_and_partition():

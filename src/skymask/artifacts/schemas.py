@@ -2,6 +2,8 @@
 
 import pyarrow as pa
 
+from skymask.models.loss_names import TEST_BATCH
+
 
 def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
     """Return a schema from names, types and descriptions."""
@@ -44,20 +46,20 @@ SCHEMAS: dict[str, pa.Schema] = {
         (
             "accuracy",
             pa.float64(),
+            "share of test samples classified correctly, by the largest output; with "
+            f"batch_softmax after a log-softmax over batches of {TEST_BATCH} samples, 0 to 1",
+        ),
+        (
+            "argmax_accuracy",
+            pa.float64(),
             "share of test samples whose largest output is that of their class, 0 to 1",
         ),
         ("loss", pa.float64(), "mean cross-entropy on test data, in nats; null if not finite"),
         (
-            "batch_accuracy",
-            pa.float64(),
-            "accuracy as the code released with SkyMask measures it, after a softmax over 250 "
-            "test samples, 0 to 1; null without batch_softmax",
-        ),
-        (
             "attack_success_rate",
             pa.float64(),
-            "share of triggered test samples of other classes classified as the target, 0 to 1; "
-            "null without a backdoor",
+            "share of triggered test samples of other classes classified as the target, by the "
+            "measure of accuracy, 0 to 1; null without a backdoor",
         ),
     ),
     "aggregates": _schema(
@@ -131,7 +133,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("round", pa.int32(), "last evaluated round"),
         ("evaluations", pa.int32(), "evaluations averaged for the accuracy"),
         ("accuracy", pa.float64(), "mean test accuracy of those evaluations, 0 to 1"),
-        ("batch_accuracy", pa.float64(), "mean over those evaluations; null: no batch_softmax"),
+        ("argmax_accuracy", pa.float64(), "mean over those evaluations, by the largest output"),
         ("attack_success_rate", pa.float64(), "mean over those evaluations; null: no backdoor"),
         ("fpr", pa.float64(), "share of benign clients rejected over all rounds, 0 to 1"),
         ("fnr", pa.float64(), "share of malicious clients accepted over all rounds, 0 to 1"),
@@ -143,9 +145,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("benign_distance", pa.float64(), "benign_distance of aggregates, mean over all rounds"),
     ),
     "accuracy": _cells(accuracy="final test accuracy, 0 to 1"),
-    "batch_accuracy": _cells(
-        batch_accuracy="final test accuracy as the code released with SkyMask measures it, 0 to 1"
-    ),
+    "argmax_accuracy": _cells(argmax_accuracy="final test accuracy by the largest output, 0 to 1"),
     "detection": _cells(
         fpr="share of benign clients rejected, 0 to 1",
         fnr="share of malicious clients accepted, 0 to 1",

@@ -100,8 +100,8 @@ def metrics_row(round_: int, quality: Quality) -> Row:
     return {
         "round": round_,
         "accuracy": quality.accuracy,
+        "argmax_accuracy": quality.argmax_accuracy,
         "loss": _number(quality.loss),
-        "batch_accuracy": quality.batch_accuracy,
         "attack_success_rate": quality.attack_success_rate,
     }
 

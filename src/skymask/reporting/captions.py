@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from skymask.models.loss_names import TEST_BATCH
 from skymask.reporting import published, published_table
-from skymask.reporting.outputs import tables
+from skymask.reporting.outputs import over_batch, tables
 from skymask.reporting.table_layout import ABSENT, LAYOUTS, MARK, UNDEFINED, UNKNOWN
 from skymask.study.experiment import Method
 from skymask.study.grid import Study
@@ -23,6 +24,18 @@ NEUTRAL = (
 )
 """Keys that the small scale may change without changing what is studied."""
 
+WITH_ACCURACY = (
+    "accuracy",
+    "attack_success",
+    "published",
+    "significance",
+    "runs",
+    "accuracy_curves",
+    "heat_map",
+    "rates",
+)
+"""Tables and figures that show the accuracy by the measure of a run's loss."""
+
 
 def captions(study: Study) -> dict[str, str]:
     """Write a caption for each table of the study, by name."""
@@ -32,10 +45,9 @@ def captions(study: Study) -> dict[str, str]:
     final = "the last evaluation" if last == 1 else f"the mean of the last {last} evaluations"
     contents = {
         "accuracy": f"final test accuracy after {rounds} rounds, {final}; {over}",
-        "batch_accuracy": (
-            "final test accuracy as the code released with SkyMask measures it (outputs normalised "
-            f"over 250 test samples), with loss batch_softmax, after {rounds} rounds, {final}; "
-            f"{over}"
+        "argmax_accuracy": (
+            "final test accuracy by the largest output, with loss batch_softmax, after "
+            f"{rounds} rounds, {final}; {over}"
         ),
         "detection": (
             "false positive rate (benign clients rejected) / false negative rate (malicious "
@@ -67,6 +79,7 @@ def captions(study: Study) -> dict[str, str]:
         name: " ".join(
             [
                 f"Study {study.name}: {contents[name]}.",
+                *measured(study, name),
                 *_bold(study, name),
                 f"Setting: {_setting(study)}{tail.get(name, '')}.",
                 *_scaled(study),
@@ -74,6 +87,19 @@ def captions(study: Study) -> dict[str, str]:
         )
         for name in tables(study)
     }
+
+
+def measured(study: Study, name: str) -> list[str]:
+    """Return how a table or figure measures accuracy in the study's cells with batch_softmax."""
+    cells = [cell for cell in study.cells if cell.undefined is None]
+    if name not in WITH_ACCURACY or not any(map(over_batch, cells)):
+        return []
+    one = ", for the attack success rate with one of them triggered"
+    return [
+        "With loss batch_softmax accuracy is measured as in the code released with SkyMask: by the "
+        f"largest output after a log-softmax over batches of {TEST_BATCH} test samples"
+        f"{one if name == 'attack_success' else ''}."
+    ]
 
 
 def _bold(study: Study, name: str) -> list[str]:
@@ -170,13 +196,10 @@ def _published(study: Study, final: str) -> str:
     """Return what the table ``published`` shows, and where a study differs from the paper."""
     below = "below fedavg: FedAvg's accuracy minus the defense's, in points"
     metrics = {comparison.metric for comparison in published.comparisons(study)}
-    released = any(cell.experiment.loss == "batch_softmax" for cell in study.cells)
-    measured = "with loss batch_softmax measured as in the released code (batch accuracy)"
     parts = [
         f"our values compared with those of the paper ({published.load().source}), all in % or "
         f"points; ours is the mean ± standard deviation over seeds, accuracy being {final}; how "
         "the paper averages is not known",
-        *([f"accuracy: {measured}"] if released else []),
         *([below] if published.BELOW_FEDAVG in metrics else []),
         "difference: ours minus the published value, in points; for a range the distance to its "
         "nearer end, and 0 within",

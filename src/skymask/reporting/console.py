@@ -5,7 +5,7 @@ from pathlib import Path
 from skymask.jobs import paths
 from skymask.study.grid import Study
 
-SHOWN = ("accuracy", "batch_accuracy", "detection", "attack_success")
+SHOWN = ("accuracy", "argmax_accuracy", "detection", "attack_success")
 """Tables that are shown."""
 
 NAMED = {

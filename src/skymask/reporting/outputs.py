@@ -20,7 +20,7 @@ def masked(cell: Cell) -> bool:
 
 
 def over_batch(cell: Cell) -> bool:
-    """Tell whether a cell has the loss of the released code, and with it ``batch_accuracy``."""
+    """Tell whether the accuracy of a cell is measured over batches, as in the released code."""
     return cell.experiment.loss == "batch_softmax"
 
 
@@ -28,7 +28,7 @@ def tables(study: Study) -> list[str]:
     """Return the names of the study's tables: those with rows for its defined cells."""
     names = ["accuracy", "detection", "got_through", "runs"]
     cells = [cell for cell in study.cells if cell.undefined is None]
-    names += ["batch_accuracy"] if any(map(over_batch, cells)) else []
+    names += ["argmax_accuracy"] if any(map(over_batch, cells)) else []
     names += ["attack_success"] if any(map(backdoored, cells)) else []
     names += ["mask_layers"] if any(map(masked, cells)) else []
     names += ["published"] if published.known(study) else []

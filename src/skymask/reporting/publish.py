@@ -12,7 +12,7 @@ from skymask.reporting.provenance import facts
 from skymask.reporting.report import ENVIRONMENT
 from skymask.study.grid import Study
 
-SHOWN = ("accuracy", "batch_accuracy", "significance", "detection", "attack_success")
+SHOWN = ("accuracy", "argmax_accuracy", "significance", "detection", "attack_success")
 """Tables that the page shows."""
 
 LINKED = ("published", "got_through", "mask_layers")

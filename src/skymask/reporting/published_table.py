@@ -65,9 +65,8 @@ def certainties(study: Study) -> dict[str, list[str]]:
 def rows(study: Study, runs: Iterable[Run]) -> list[dict[str, Any]]:
     """Compare our values with the published ones, in points (1 point is 1 %).
 
-    Accuracy is ``batch_accuracy`` in cells with ``batch_softmax``, as the published values are
-    measured.  Mean and standard deviation (ddof 1) are over seeds; ``below_fedavg`` is FedAvg's
-    accuracy minus the defense's, seed by seed.  ``difference`` is our mean minus the published
+    Mean and standard deviation (ddof 1) are over seeds; ``below_fedavg`` is FedAvg's accuracy
+    minus the defense's, seed by seed.  ``difference`` is our mean minus the published
     value; for a range it is the distance to its nearer end, 0 within.  ``beyond_spread`` tells
     whether its absolute value exceeds 2 ``ours_std``.
 
@@ -119,18 +118,14 @@ def rows(study: Study, runs: Iterable[Run]) -> list[dict[str, Any]]:
 def _values(comparison: Comparison, runs: Mapping[Place, Mapping[Seed, Run]]) -> list[float]:
     """Our value per pair of seeds, in points; empty if a run lacks the metric."""
     own = runs.get(comparison.place, {})
-    # the published accuracies of this loss are measured as in the released code
-    released = comparison.runs[0].experiment.loss == "batch_softmax"
-    accuracy = "batch_accuracy" if released else "accuracy"
     if comparison.metric == BELOW_FEDAVG:
         fedavg = runs.get(place_of(comparison.fedavg[0]), {})
         return [
-            100 * (fedavg[seed][accuracy] - run[accuracy])
+            100 * (fedavg[seed]["accuracy"] - run["accuracy"])
             for seed, run in own.items()
             if seed in fedavg
         ]
-    metric = accuracy if comparison.metric == "accuracy" else comparison.metric
-    values = [run[metric] for run in own.values()]
+    values = [run[comparison.metric] for run in own.values()]
     return [] if any(map(pd.isna, values)) else [100 * value for value in values]
 
 

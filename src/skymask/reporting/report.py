@@ -14,7 +14,7 @@ from skymask.artifacts.atomic import atomic
 from skymask.artifacts.parquet import read_table
 from skymask.jobs import paths
 from skymask.reporting import outputs, table_layout
-from skymask.reporting.captions import captions
+from skymask.reporting.captions import captions, measured
 from skymask.reporting.provenance import facts
 from skymask.reporting.table_files import readable
 from skymask.reporting.tables import read_runs
@@ -113,7 +113,8 @@ def _figures(study: Study, results: Path) -> list[Item]:
         path = paths.figure(study.name, name, "png", results)
         caption = ENVIRONMENT.get_template(f"{name}.rst").render()
         files = _uris(path, ".png", ".pdf")
-        items.append(Item(name, caption.strip(), files, image=files[path.name]))
+        caption = " ".join([caption.strip(), *measured(study, name)])
+        items.append(Item(name, caption, files, image=files[path.name]))
     return items
 
 

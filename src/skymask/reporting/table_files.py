@@ -64,7 +64,7 @@ def _columns(name: str, cells: pd.DataFrame, study: Study) -> pd.DataFrame:
     if name == "attack_success":
         triggered = {cell.attack for cell in study.cells if backdoored(cell)}
         cells = cells[cells["attack"].isin(triggered)]
-    if name == "batch_accuracy":
+    if name == "argmax_accuracy":
         settings = {cell.setting for cell in study.cells if over_batch(cell)}
         cells = cells[cells["setting"].isin(settings)]
     columns = [f"{metric}_{kind}" for metric in LAYOUTS[name].metrics for kind in ("mean", "std")]

@@ -16,7 +16,7 @@ KEYS = ["setting", "attack"]
 
 FORMATS = {
     "accuracy": (1, "{:.3f}"),
-    "batch_accuracy": (1, "{:.3f}"),
+    "argmax_accuracy": (1, "{:.3f}"),
     "fpr": (100, "{:.1f}"),
     "fnr": (100, "{:.1f}"),
     "attacker_weight": (100, "{:.1f}"),
@@ -76,8 +76,8 @@ LAYOUTS = {
     "accuracy": Layout(
         ("accuracy",), lambda cells: -_as_shown(cells, "accuracy"), "the highest mean"
     ),
-    "batch_accuracy": Layout(
-        ("batch_accuracy",), lambda cells: -_as_shown(cells, "batch_accuracy"), "the highest mean"
+    "argmax_accuracy": Layout(
+        ("argmax_accuracy",), lambda cells: -_as_shown(cells, "argmax_accuracy"), "the highest mean"
     ),
     "detection": Layout(
         ("fpr", "fnr"),

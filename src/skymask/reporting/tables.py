@@ -14,7 +14,7 @@ from skymask.study.grid import Cell, Study
 
 METRICS = (
     "accuracy",
-    "batch_accuracy",
+    "argmax_accuracy",
     "attack_success_rate",
     "fpr",
     "fnr",
@@ -62,7 +62,7 @@ def summarise(cell: Cell, folder: Path, final_evaluations: int) -> dict[str, obj
         "round": int(metrics["round"].max()),
         "evaluations": len(metrics),
         "accuracy": float(metrics["accuracy"].mean()),
-        "batch_accuracy": mean(metrics, "batch_accuracy"),
+        "argmax_accuracy": mean(metrics, "argmax_accuracy"),
         "attack_success_rate": mean(metrics, "attack_success_rate"),
         "fpr": mean(rounds, "fpr"),
         "fnr": mean(rounds, "fnr"),
