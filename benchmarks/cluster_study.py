@@ -101,9 +101,9 @@ def experiment(
     )
 
 
-def federation(run: Experiment) -> Federation:
-    """Build the parties of ``run``."""
-    train_data, test_data = data(run.dataset)
+def federation(run: Experiment, samples: tuple[Samples, Samples] | None = None) -> Federation:
+    """Build the parties of ``run``, from its data set or the given training and test data."""
+    train_data, test_data = samples or data(run.dataset)
     assignment = partition.assign(
         train_data.labels.numpy(),
         classes=10,

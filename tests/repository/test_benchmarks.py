@@ -140,3 +140,64 @@ def test_cluster_decisions_count_errors_of_both_kinds():
     assert counts.tolist() == [3, 4, 3, 4]
     assert cluster_decisions.rates(counts) == "75.0 / 75.0"
     assert cluster_decisions.rates(np.array([1, 4, 0, 0])) == "25.0"
+
+
+def test_images_by_class_are_read_in_mixed_order(tmp_path):
+    import loss_on_cifar
+    import numpy as np
+    from PIL import Image
+
+    for part, count in (("train", 5), ("test", 2)):
+        for label in range(10):
+            folder = tmp_path / part / f"class{label}"
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = np.full((32, 32, 3), (label, i, 7), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    train, test = loss_on_cifar.read(tmp_path)
+    assert train.features.shape == (50, 3, 32, 32)
+    assert len(test) == 20
+    channels = (train.features * 255).round().long()[:, :, 3, 4]
+    assert channels[:, 0].tolist() == train.labels.tolist()
+    assert channels[:, 2].unique().tolist() == [7]
+    assert len(train.labels[:10].unique()) > 3
+    (tmp_path / "train" / "more").mkdir()
+    with pytest.raises(loss_on_cifar.DataError, match="no ten folders"):
+        loss_on_cifar.read(tmp_path)
+
+
+def test_the_released_accuracy_is_over_250_samples_in_their_order():
+    import loss_on_cifar
+
+    from skymask.federation.evaluate import accuracy_and_loss
+    from skymask.models.flat_parameters import ResidentModel
+
+    source = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 10, (500,), generator=source)
+    samples = Samples(torch.rand(500, 64, generator=source), labels)
+    model = ResidentModel(architectures.build("mlp", (64,), 10, 0))
+    quality = accuracy_and_loss(model, samples, "batch_softmax")
+    outputs = model.module(samples.features).double()
+    usual, released = (
+        float((scores.argmax(dim=1) == labels).double().mean())
+        for scores in (outputs, loss_on_cifar.over_batches(outputs))
+    )
+    assert usual != released
+    assert {usual, released} <= set(vars(quality).values())
+
+
+def test_a_loss_without_means_ignores_what_is_added_to_an_output():
+    import loss_on_cifar
+
+    from skymask.models.functional import FunctionalModel
+
+    source = torch.Generator().manual_seed(0)
+    module = architectures.build("logistic_regression", (6,), 3, 0)
+    samples = Samples(torch.rand(9, 6, generator=source), torch.arange(9) % 3)
+    row = torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
+    moved = row.clone()
+    moved[-1] += 5
+    usual = FunctionalModel(module, (6,)).loss_on(samples)
+    centred = loss_on_cifar.WithoutMeans(module, (6,)).loss_on(samples)
+    assert abs(usual(moved) - usual(row)) > 0.1
+    assert_close(centred(moved), centred(row))
