@@ -27,6 +27,7 @@ from torch import Tensor
 from skymask.data.datasets import Arrays, DataError, cifar10
 from skymask.federation.aggregate import aggregate
 from skymask.federation.attack import attack
+from skymask.federation.evaluate import accuracy_and_loss
 from skymask.federation.federation import Federation
 from skymask.federation.train import train, training_data
 from skymask.masks.learning import value_and_gradient
@@ -38,8 +39,6 @@ from skymask.study.experiment import Experiment
 CLIENTS, SAMPLES, ATTACKERS = 20, 100, 4
 CLAMP = 0.01
 LOSSES = ("cross_entropy", "batch_softmax", "logit_adjusted")
-# test samples over which the code released with SkyMask normalises the outputs
-RELEASED_BATCH = 250
 
 
 class WithoutMeans(FunctionalModel):
@@ -134,37 +133,25 @@ def gradients(parties: Federation, model: Tensor) -> tuple[float, float]:
     return float(np.mean(shares)), float(np.median(norms))
 
 
-def outputs(parties: Federation, model: Tensor, samples: Samples) -> Tensor:
-    """Compute the outputs [N, C] of ``model`` [d], float64."""
-    with torch.no_grad():
-        parts = torch.split(samples.features, 1000)
-        pieces = [parties.functional_model.logits(model, part) for part in parts]
-    return torch.cat(pieces).double()
-
-
 def accuracies(parties: Federation, model: Tensor) -> list[float]:
-    """Return four accuracies on the test data.
+    """Return four accuracies of ``model`` [d] on the test data.
 
-    They are by the largest output; by the largest output less log Σ exp of its class over 250 test
-    samples, as the released code does, and the same with test data in the order of their classes;
-    and by the largest output less log Σ exp of its class over the root data.
+    They are by the largest output; by the log-softmax over batches, which are mixed, or of one
+    class each; and by the largest output after log Σ exp of each class's outputs over the root
+    data has been subtracted from the biases of the output layer.
     """
-    labels = parties.test.labels
-    test = outputs(parties, model, parties.test)
-    root = outputs(parties, model, parties.root)
-    by_class = labels.argsort(stable=True)
-    pairs = [
-        (test, labels),
-        (over_batches(test), labels),
-        (over_batches(test[by_class]), labels[by_class]),
-        (test - root.logsumexp(dim=0), labels),
+    own, test, calibrated = parties.model.copy(model), parties.test, model.clone()
+    with torch.no_grad():
+        root = parties.functional_model.logits(model, parties.root.features)
+    calibrated[-parties.classes :] -= root.logsumexp(dim=0)
+    mixed = accuracy_and_loss(own, test, "batch_softmax")
+    by_class = test.select(test.labels.argsort(stable=True))
+    return [
+        mixed.argmax_accuracy,
+        mixed.accuracy,
+        accuracy_and_loss(own, by_class, "batch_softmax").accuracy,
+        accuracy_and_loss(parties.model.copy(calibrated), test).accuracy,
     ]
-    return [float((score.argmax(dim=1) == own).double().mean()) for score, own in pairs]
-
-
-def over_batches(outputs: Tensor) -> Tensor:
-    """Normalise outputs [N, C] over 250 samples at a time."""
-    return torch.cat([torch.log_softmax(part, dim=0) for part in outputs.split(RELEASED_BATCH)])
 
 
 def learn(setting: Setting, data: tuple[Samples, Samples], rounds: int, seed: int) -> list[str]:
@@ -240,8 +227,8 @@ def main() -> None:
     work: list[Callable[[], list[list[str]]]]
     if options.table == "learning":
         names = ["loss", "setting", "gradient before round 1", "gradient at the end"]
-        kinds = ["largest output", "released code", "the same, by class", "less root outputs"]
-        names += [f"released code, round {rounds // 2}", *kinds]
+        kinds = ["largest output", "mixed batches", "batches of one class", "calibrated"]
+        names += [f"mixed batches, round {rounds // 2}", *kinds]
         work = [
             lambda setting=setting: [learn(setting, data, rounds, seed)]
             for setting in SETTINGS

@@ -166,24 +166,27 @@ def test_images_by_class_are_read_in_mixed_order(tmp_path):
         loss_on_cifar.read(tmp_path)
 
 
-def test_the_released_accuracy_is_over_250_samples_in_their_order():
+def test_calibration_subtracts_what_the_outputs_are_on_the_root_data():
     import loss_on_cifar
-
-    from skymask.federation.evaluate import accuracy_and_loss
-    from skymask.models.flat_parameters import ResidentModel
+    import numpy as np
+    from cluster_study import federation
 
     source = torch.Generator().manual_seed(0)
-    labels = torch.randint(0, 10, (500,), generator=source)
-    samples = Samples(torch.rand(500, 64, generator=source), labels)
-    model = ResidentModel(architectures.build("mlp", (64,), 10, 0))
-    quality = accuracy_and_loss(model, samples, "batch_softmax")
-    outputs = model.module(samples.features).double()
-    usual, released = (
-        float((scores.argmax(dim=1) == labels).double().mean())
-        for scores in (outputs, loss_on_cifar.over_batches(outputs))
+    train, test = (
+        Samples(torch.rand(n, 3, 12, 12, generator=source), torch.arange(n) % 10)
+        for n in (2200, 300)
     )
-    assert usual != released
-    assert {usual, released} <= set(vars(quality).values())
+    parties = federation(loss_on_cifar.run_of("batch_softmax"), (train, test))
+    assert (np.bincount(parties.assignment + 2)[1:] > 0).all()
+    row = parties.initial_parameters()
+    row[-10:] += 3 * torch.rand(10, generator=source)
+    outputs = parties.model.copy(row).module(test.features).detach()
+    root = parties.model.copy(row).module(parties.root.features).detach()
+    classes = [outputs.argmax(dim=1), (outputs - root.exp().sum(dim=0).log()).argmax(dim=1)]
+    right = [float((own == test.labels).double().mean()) for own in classes]
+    measured = loss_on_cifar.accuracies(parties, row)
+    assert right[0] != right[1]
+    assert [measured[0], measured[3]] == right
 
 
 def test_a_loss_without_means_ignores_what_is_added_to_an_output():
