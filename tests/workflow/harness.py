@@ -43,7 +43,8 @@ VARIED: dict[str, Any] = {
         ["nnm", "skymask"],
         ["bucketing", "centered_clipping"],
     ],
-    "paired": [["attack", "defense"]],
+    "loss": ["batch_softmax", "logit_adjusted", "cross_entropy"],
+    "paired": [["attack", "defense", "loss"]],
 }
 KINDS = ("metrics", "clients", "aggregates", "layers")
 

@@ -39,7 +39,9 @@ def test_the_varied_study_uses_what_it_is_for(varied):
         for attack, run in runs.items()
     }
     for attack, rows in tables.items():
-        assert rows["metrics"]["attack_success_rate"].notna().all() == (attack != "mimic")
+        metrics = rows["metrics"]
+        assert metrics["accuracy"].equals(metrics["argmax_accuracy"]) == (attack != "scaling")
+        assert metrics["attack_success_rate"].notna().all() == (attack != "mimic")
         assert rows["aggregates"]["round"].tolist() == [1, 2, 3, 4]
         assert rows["aggregates"]["benign_distance"].gt(0).all()
         assert (len(rows["layers"]) == 4 * 3 * 4) == (attack == "mimic")
