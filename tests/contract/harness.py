@@ -31,9 +31,16 @@ def cases(registry, slow=()):
             if get_origin(hints.get(key)) is Literal:
                 for choice in get_args(hints[key]):
                     if choice != parameter.default:
-                        label = f"{name}({key}={choice})"
-                        listed.append(pytest.param(name, {key: choice}, id=label, marks=marks))
+                        parameters = {key: choice}
+                        case = label(name, parameters)
+                        listed.append(pytest.param(name, parameters, id=case, marks=marks))
     return listed
+
+
+def label(name, parameters):
+    """The name of a case, as ``skymask(clusters=2)``."""
+    chosen = ", ".join(f"{key}={choice}" for key, choice in parameters.items())
+    return f"{name}({chosen})" if chosen else name
 
 
 SHAPE = (1, 16, 16)

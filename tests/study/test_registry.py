@@ -176,7 +176,7 @@ def test_imports_are_found_in_functions_too():
     assert fingerprint.imports("skymask.jobs.spans") == {
         f"skymask.{name}" for name in ("jobs.costs", "jobs.paths", "study.grid")
     }
-    assert "skymask.masks.learning" in fingerprint.imports("skymask.defenses.skymask")
+    assert "skymask.masks.rule" in fingerprint.imports("skymask.defenses.skymask")
     assert "skymask.data.datasets.vision" in fingerprint.imports(
         "skymask.data.datasets.fashion_mnist"
     )

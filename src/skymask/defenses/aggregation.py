@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from skymask.numerics import column_blocks
+from skymask.numerics.clipping import clipping
 
 
 @dataclass(frozen=True)
@@ -59,22 +60,6 @@ def mean_of(
     none = torch.zeros_like(updates[0])
     update = column_blocks.mean(updates, accepted) if bool(accepted.any()) else none
     return Aggregation(update, accepted, weights, scores, coordinates, masks, state or {})
-
-
-def clipping(lengths: Tensor, limit: Tensor) -> Tensor:
-    """Return the factors min(1, limit / length) that shorten vectors to a limit.
-
-    Args:
-        lengths: Lengths of the vectors [n].
-        limit: Largest length, a scalar.
-
-    Returns:
-        The factors [n].
-
-    >>> clipping(torch.tensor([0.0, 1.0, 4.0]), torch.tensor(2.0)).tolist()
-    [1.0, 1.0, 0.5]
-    """
-    return torch.where(lengths > limit, limit / lengths, 1.0)
 
 
 def clipped_mean(

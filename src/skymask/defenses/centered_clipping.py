@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from skymask.contracts import judges, requires
-from skymask.defenses.aggregation import Aggregation, clipping
+from skymask.defenses.aggregation import Aggregation
 from skymask.numerics import column_blocks
+from skymask.numerics.clipping import clipping
 
 
 @requires(lambda tau: tau > 0, "tau must be positive")

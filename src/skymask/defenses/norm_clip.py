@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from skymask.contracts import judges, requires
-from skymask.defenses.aggregation import Mixture, clipping
+from skymask.defenses.aggregation import Mixture
 from skymask.numerics import column_blocks
+from skymask.numerics.clipping import clipping
 from skymask.numerics.order_statistics import midpoint_median
 
 

@@ -1,21 +1,27 @@
 """SkyMask."""
 
-import math
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from skymask.contracts import judges, requires
-from skymask.defenses.aggregation import Aggregation, mean_of
+from skymask.defenses.aggregation import Aggregation
 from skymask.defenses.client_state import extended, positions, union
-from skymask.masks import decision, learning
+from skymask.masks import evidence
+from skymask.masks.rule import Judgement, Settings, judge
 from skymask.models.functional import FunctionalModel, Loss
 from skymask.models.samples import Samples
-from skymask.numerics.distances import binary_gram
-from skymask.numerics.pca import coordinates_of
+
+State = dict[str, Tensor]
+
+# number of the server among those of the clients, in the state
+SERVER = -1
 
 
+@requires(
+    lambda length_limit: length_limit is None or length_limit > 0, "length_limit must be positive"
+)
 @requires(lambda mask_lr: mask_lr > 0, "mask_lr must be positive")
 @requires(lambda mask_clamp: mask_clamp > 0, "mask_clamp must be positive")
 @requires(lambda mask_steps: mask_steps >= 1, "mask_steps must be at least 1")
@@ -29,9 +35,10 @@ def skymask(
     model: FunctionalModel | None = None,
     root: Samples | None = None,
     clients: Tensor | None = None,
-    state: dict[str, Tensor] | None = None,
+    state: State | None = None,
     *,
     clusters: Literal["auto", 2] = "auto",
+    length_limit: float | None = 2.0,
     threshold: float = 0.5,
     mask_lr: float = 1e7,
     mask_clamp: float = 1e-7,
@@ -40,8 +47,10 @@ def skymask(
 ) -> Aggregation:
     r"""Learn a mask per model on the root data and keep the clients in the server's cluster.
 
-    1. W_i = w + Δ_i for the n clients and W_0 = w + Δ_0 for the server.
-    2. Learn the mask logits θ [n + 1, d] on the loss of the masked model
+    1. Shorten each Δ_i to ``length_limit`` times the usual length
+       (:func:`~skymask.masks.evidence.usual_length`). The steps below use the shortened Δ_i.
+    2. W_i = w + Δ_i for the n clients and W_0 = w + Δ_0 for the server.
+    3. Learn the mask logits θ [n + 1, d] on the loss of the masked model
        (:func:`~skymask.masks.learning.learn_masks`):
 
        .. math::
@@ -49,26 +58,49 @@ def skymask(
            \tilde{w} = \frac{\sum_i \sigma(\theta_i) \odot W_i}{\sum_i \sigma(\theta_i)}, \quad
            \theta \leftarrow \theta - \gamma \cdot \mathrm{clamp}(\nabla_\theta, \pm c)
 
-    3. Binarise σ(θ) > ``threshold``, project to two principal components, fit two Gaussians.
-    4. Accept the clients in the server's cluster; the update is the mean of their Δ.
+    4. Binarise σ(θ) > ``threshold`` and project the masks to two principal components.
+    5. Measure the evidence on each client (:func:`~skymask.masks.evidence.measure`): the fall of
+       the root loss from w to w + Δ_i, the same for a length of ‖Δ_0‖, and cos(Δ_i, Δ_0). It is
+       averaged over the rounds, each weighted 0.9 times the next one.
+    6. Decide (:func:`~skymask.masks.decision.verdict`). With ``clusters="auto"`` three tests follow
+       each other, each on the clients that are left: *copies*, whose masks and updates nearly
+       coincide; *shape*, a cluster away from the server's where two Gaussians gain enough in BIC
+       over one and the evidence shows that it is the worse one; and *harm*, the worse of two groups
+       that the evidence alone separates clearly. Without an attack all clients are accepted. With
+       ``clusters=2``, as in the released code, the clients in the server's of two Gaussians are
+       accepted, whatever these gain.
+    7. The update is the mean of the Δ_i of the accepted clients. With ``clusters="auto"``, if its
+       cosine with Δ_0 is below −0.2 although Δ_0 lowers the root loss, clients with a negative
+       cos(Δ_i, Δ_0) are rejected too.
+
+    A client with Δ_i = 0, which has no samples for example, is accepted with weight zero. It is
+    compared with no other client and does not count in the usual length or in the mean.
+
+    Where the masks cannot tell, a client is accepted only if cos(Δ_i, Δ_0) > 0: all masks are
+    alike; and with ``clusters="auto"`` there are fewer than five clients that are no copies, two
+    Gaussians gain very much and the server is alone in its cluster, or fewer than a fifth of the
+    clients that are no copies would be left. With ``clusters=2`` no client is accepted if the
+    server is alone.
+
+    If the first loss of the masked model is not finite, clients whose own loss is not finite are
+    rejected and masks are learned without them. No client is accepted if the loss of the server's
+    model is not finite, or if the masked model's is still not, or becomes so.
 
     Args:
         updates: Finite updates [n, d], one row per client.
         global_parameters: Global model w [d].
         loss: Loss on the root data, a differentiable function of parameters [d].
         server_update: The server's own update Δ_0 [d], trained on the root data like a client's. If
-            ``None``, a step of steepest descent on ``loss`` of the clients' median length.
-        model: The model as a function of flat parameters. Harm is judged only with ``model`` and
-            ``root``.
+            ``None``, a step of steepest descent on ``loss`` of the length that a tenth of the
+            clients do not exceed.
+        model: The model as a function of flat parameters. Without ``model`` and ``root`` the only
+            evidence is cos(Δ_i, Δ_0).
         root: The root data.
         clients: Numbers of the clients [n], int64; their positions if ``None``.
-        state: State of the last round, empty at first: the evidence against each client as decayed
-            sums, ``sums`` [N, 2] and ``weights`` [N] float64, of ``clients`` [N] int64.
-        clusters: ``2`` always splits, as the released code does. ``"auto"`` rejects in turn: copies
-            of a mask; clients away from the server where two Gaussians gain enough in BIC over one
-            and the evidence does not contradict it; and clients that did harm to the root data
-            round after round (see :mod:`skymask.masks.decision`). Otherwise all clients are
-            accepted.
+        state: State of the last round, empty at first: the evidence as decayed sums, ``sums``
+            [N, k] and ``weights`` [N] float64, of ``clients`` [N] int64, of which −1 is the server.
+        clusters: ``"auto"`` decides whether there is an attack at all; ``2`` always splits.
+        length_limit: Longest update, in units of the usual length; ``None`` for no limit.
         threshold: Threshold of the binary masks, in (0, 1).
         mask_lr: Learning rate γ of the masks.
         mask_clamp: Bound c of the mask gradient.
@@ -78,90 +110,61 @@ def skymask(
 
     Returns:
         The aggregation. ``scores`` are the posterior probabilities of the server's cluster, 0 for
-        copies and harmful clients; ``coordinates`` [n + 1, 2] are the masks' principal coordinates.
+        clients that another test rejects; ``weights`` include the shortening; ``coordinates``
+        [n + 1, 2] are the masks' principal coordinates, NaN for clients without a mask.
 
-    Identical masks are one cluster. If the server is alone in its cluster, no client is accepted. A
-    client whose own loss is not finite is rejected first; if the server's loss is not, no client is
-    accepted.
+    ‖update‖ is at most ``length_limit`` times the usual length, and one of m accepted clients moves
+    the model by at most 1/m of that.
 
     Source: Yan et al., "SkyMask: Attack-agnostic Robust Federated Learning with Fine-grained
-    Learnable Masks", ECCV 2024 (arXiv 2312.12484).
+    Learnable Masks", ECCV 2024 (arXiv 2312.12484). The criterion cos(Δ_i, Δ_0) > 0 is that of
+    FLTrust (Cao et al., NDSS 2021, arXiv 2012.13995). A limit on lengths relative to the clients'
+    own is part of SignGuard (Xu et al., ICDCS 2022, arXiv 2109.05872). Evidence, copies and the
+    limit are not part of the paper.
     """
-    if server_update is None:
-        server_update = _descent(updates, global_parameters, loss)
-    moves = torch.cat([updates, server_update[None].to(updates)])
-    if mask_precision == "bfloat16":
-        moves = moves.bfloat16()
-    settings = {"learning_rate": mask_lr, "clamp": mask_clamp, "steps": mask_steps}
-    usable, theta = _learn(moves, loss, {**settings, "origin": global_parameters})
-    rows = len(moves)
-    del moves
-    scores = torch.zeros(len(updates), dtype=torch.float64, device=updates.device)
-    if not bool(usable[-1]):
-        return mean_of(updates, scores > 0.5, scores=scores, state=state)
-    binary = learning.binarise(theta, threshold)
-    coordinates, _ = coordinates_of(binary_gram(binary))
-    accepted, averages = usable[:-1], None
-    if clusters == "auto" and model is not None and root is not None:
-        evidence = decision.evidence(
-            updates[accepted], server_update.to(updates), global_parameters, model, root
-        )
-        numbers = torch.arange(len(updates), device=updates.device) if clients is None else clients
-        averages, state = _with_evidence(evidence, numbers[accepted], state or {})
-    posterior = decision.verdict(binary, averages, always_two=clusters == 2)
-    scores[accepted] = torch.from_numpy(posterior).to(updates.device)
-    shown = coordinates.new_full((rows, 2), float("nan"))
-    shown[usable] = coordinates
-    # masks of all clients or none
-    masks = binary if bool(usable.all()) else None
-    return mean_of(
-        updates, scores > 0.5, scores=scores, coordinates=shown, masks=masks, state=state
+    settings = Settings(
+        clusters, length_limit, threshold, mask_lr, mask_clamp, mask_steps, mask_precision
+    )
+    if clients is None:
+        clients = torch.arange(len(updates), device=updates.device)
+    parties = torch.cat([clients, clients.new_full((1,), SERVER)])
+    state = state or {}
+    earlier = _of_parties(state, parties)
+    result = judge(updates, global_parameters, loss, server_update, model, root, earlier, settings)
+    return Aggregation(
+        result.update,
+        result.accepted,
+        result.weights,
+        result.scores,
+        result.coordinates,
+        result.masks,
+        _next(state, parties, result),
     )
 
 
-def _learn(moves: Tensor, loss: Loss, settings: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """Learn masks for all models with a finite loss.
-
-    One huge model makes the masked model's loss infinite, and nothing would be learned; then models
-    whose own loss is not finite are left out. Returns the flags [m] of the rows of ``moves`` [m,
-    d], W_i − w, that are in, and their θ.
-    """
-    losses: list[float] = []
-    usable = torch.ones(len(moves), dtype=torch.bool, device=moves.device)
-    theta = learning.learn_masks(
-        moves, loss, **settings, on_step=lambda _, value: losses.append(value)
+def _of_parties(state: State, parties: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Return sums and weights of the evidence on ``parties``; zeros for new clients."""
+    if not state:
+        return None
+    numbers = union(state["clients"], parties)
+    rows = positions(parties, numbers)
+    sums, weights = (
+        extended(state[name], state["clients"], numbers)[rows] for name in ("sums", "weights")
     )
-    if not math.isfinite(losses[0]):
-        models = (settings["origin"] + move for move in moves)
-        own = [learning.value_and_gradient(loss, model)[0] for model in models]
-        usable = torch.tensor([math.isfinite(value) for value in own], device=moves.device)
-        theta = learning.learn_masks(moves[usable], loss, **settings)
-    return usable, theta
+    return sums, weights
 
 
-def _with_evidence(
-    evidence: Tensor, clients: Tensor, state: dict[str, Tensor]
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the decayed mean of the evidence against each of ``clients``, and the new state."""
-    known = state.get("clients")
-    numbers = union(known, clients)
-    sums = evidence.new_zeros(len(numbers), evidence.shape[1])
-    weights = evidence.new_zeros(len(numbers))
-    if known is not None:
-        sums = decision.EVIDENCE_DECAY * extended(state["sums"], known, numbers)
-        weights = decision.EVIDENCE_DECAY * extended(state["weights"], known, numbers)
-    rows = positions(clients, numbers)
-    sums[rows] += evidence
-    weights[rows] += 1
-    state = {"clients": numbers, "sums": sums, "weights": weights}
-    return sums[rows] / weights[rows, None], state
-
-
-def _descent(updates: Tensor, global_parameters: Tensor, loss: Loss) -> Tensor:
-    """Return −∇loss(w), scaled to the median length of the updates."""
-    _, gradient = learning.value_and_gradient(loss, global_parameters)
-    length = gradient.norm()
-    if length == 0:
-        return torch.zeros_like(gradient)
-    step: Tensor = -gradient / length * updates.norm(dim=1).median()
-    return step
+def _next(state: State, parties: Tensor, result: Judgement) -> State:
+    """Return the state with this round's evidence; that on absent clients fades too."""
+    if result.sums is None or result.rounds is None:
+        return state
+    numbers = union(state.get("clients"), parties)
+    rows = positions(parties, numbers)
+    new: State = {"clients": numbers}
+    for name, values in (("sums", result.sums), ("weights", result.rounds)):
+        if state:
+            new[name] = evidence.DECAY * extended(state[name], state["clients"], numbers)
+        else:
+            new[name] = values.new_zeros(len(numbers), *values.shape[1:])
+        new[name][rows] = values
+    return new
