@@ -19,8 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cluster_decisions import count, rates
-from cluster_study import experiment, federation
+from federations import count, experiment, federation, rates
 from measure import markdown_header, markdown_row
 from torch import Tensor
 

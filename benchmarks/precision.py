@@ -11,7 +11,7 @@ import argparse
 import statistics
 from dataclasses import replace
 
-from cluster_study import SETTINGS, experiment, federation
+from federations import SETTINGS, experiment, federation
 
 from skymask.federation.aggregate import aggregate
 from skymask.federation.attack import attack

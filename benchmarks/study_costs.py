@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 import yaml
-from cluster_study import federation
+from federations import federation
 from measure import markdown_header, markdown_row
 
 from skymask.federation.evaluate import evaluate

@@ -131,15 +131,36 @@ def test_every_topic_has_cases_and_builds_only_what_is_measured(topic):
     assert len({(case.topic, case.setting) for case in cases}) == len(cases)
 
 
-def test_cluster_decisions_count_errors_of_both_kinds():
-    import cluster_decisions
+@pytest.mark.parametrize("name", ["steps", "colluding_2", "label_flip_4"])
+def test_a_world_reports_its_rates_and_accuracies(name):
+    import worlds
+
+    row = worlds.measured((name, "batch_softmax", 1, 2))
+    assert row["fpr"] == 0
+    assert row["perfect"] == (1 if row["fnr"] in (0, None) or row["fnr"] != row["fnr"] else 0)
+    assert 0 < row["accuracy"] <= 1
+    assert 0 < row["oracle"] <= 1
+
+
+def test_a_closed_loop_counts_both_kinds_of_errors():
+    import closed_loop
+    from federations import experiment
+
+    run = experiment("digits", 10, None, "min_max", 2, 11, "0.5", "batch_softmax")
+    row = closed_loop.measured((run, 2))
+    assert (row["fpr"], row["fnr"]) == (0, 0)
+    assert {"skymask", "oracle", "fedavg", "fltrust"} <= row.keys()
+
+
+def test_errors_of_both_kinds_are_counted():
+    import federations
     import numpy as np
 
     accepted = np.array([[True, False, True, False], [False, False, True, True]])
-    counts = cluster_decisions.count(accepted, np.array([False, False, True, True]))
+    counts = federations.count(accepted, np.array([False, False, True, True]))
     assert counts.tolist() == [3, 4, 3, 4]
-    assert cluster_decisions.rates(counts) == "75.0 / 75.0"
-    assert cluster_decisions.rates(np.array([1, 4, 0, 0])) == "25.0"
+    assert federations.rates(counts) == "75.0 / 75.0"
+    assert federations.rates(np.array([1, 4, 0, 0])) == "25.0"
 
 
 def test_images_by_class_are_read_in_mixed_order(tmp_path):
@@ -169,7 +190,7 @@ def test_images_by_class_are_read_in_mixed_order(tmp_path):
 def test_calibration_subtracts_what_the_outputs_are_on_the_root_data():
     import loss_on_cifar
     import numpy as np
-    from cluster_study import federation
+    from federations import federation
 
     source = torch.Generator().manual_seed(0)
     train, test = (
