@@ -343,7 +343,7 @@ def split_points(apart, seed=2):
 
 
 @pytest.mark.parametrize(
-    ("gain", "needed"), [(0.5, 3.5), (2.0, 3.0), (3.5, 2.5), (9.0, 2.5), (0.49, math.inf)]
+    ("gain", "needed"), [(0.5, 3.5), (1.25, 2.25), (2.0, 1.0), (9.0, 1.0), (0.49, math.inf)]
 )
 @pytest.mark.parametrize("clients", [10, 20])
 def test_clusters_need_a_gain_and_evidence_that_is_the_less_the_more_they_gain(

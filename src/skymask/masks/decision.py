@@ -42,9 +42,11 @@ COPY_APART = 0.1
 COPY_UPDATES = 0.25
 # gain in BIC per row that two Gaussians need over one
 SHAPE_GAIN = 0.5
-# separation of the evidence that two clusters of masks need, the first where they hardly gain, the
-# second where they gain most; it falls by a third for each unit of gain
-SHAPE_SEPARATION = (3.5, 2.5)
+# separation of the evidence that two clusters of masks need where they gain least, and where they
+# gain CLEAR_GAIN or more
+SHAPE_SEPARATION = (3.5, 1.0)
+# gain from which clusters are clear
+CLEAR_GAIN = 2.0
 # separation that the best cut of the evidence alone needs; that of a normal sample is about 3.3
 HARM_SEPARATION = 5.0
 # the same where one or two clients are rejected: one honest client is often apart
@@ -203,7 +205,7 @@ def server_cluster(coordinates: Floats, evidence: Floats) -> Floats:
         return _trusted(evidence) if gain >= ALONE_GAIN else np.ones(len(shared))
     if apart.sum() < FEWEST_APART:
         return np.ones(len(shared))
-    needed = max(SHAPE_SEPARATION[0] - (gain - SHAPE_GAIN) / 3, SHAPE_SEPARATION[1])
+    needed = np.interp(gain, (SHAPE_GAIN, CLEAR_GAIN), SHAPE_SEPARATION)
     return shared if separated(evidence, apart, needed) else np.ones(len(shared))
 
 
