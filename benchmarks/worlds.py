@@ -15,7 +15,7 @@ import argparse
 import multiprocessing
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from federations import data
+from federations import experiment, federation
 from measure import markdown_header, markdown_row
 from torch import Tensor
 
@@ -35,10 +35,7 @@ from skymask.federation.evaluate import evaluate
 from skymask.federation.federation import Federation
 from skymask.federation.train import train, training_data
 from skymask.seeds import generator
-from skymask.study.experiment import Experiment, Method
-from skymask.study.registry import entries
-
-CLASSES = 10
+from skymask.study.experiment import Method
 
 
 @dataclass(frozen=True)
@@ -133,7 +130,6 @@ class World:
         dirichlet: α of a Dirichlet partition instead of ``bias``.
         root_bias: Label bias of the root data.
         root_size: Number of root samples.
-        local_lr: Learning rate.
     """
 
     about: str
@@ -147,7 +143,6 @@ class World:
     dirichlet: float | None = None
     root_bias: float | None = None
     root_size: int = 100
-    local_lr: float = 0.5
 
 
 def _many(name: str, about: str, counts: tuple[int, ...] = (4, 8, 12, 16), **settings: Any) -> dict:
@@ -221,61 +216,30 @@ WORLDS: dict[str, World] = {
 }
 
 
-def experiment(world: World, loss: str, seed: int) -> Experiment:
-    """Return the experiment of a world."""
+def federation_of(world: World, loss: str, seed: int) -> Federation:
+    """Build the parties of a world."""
     attack_name = world.attack if isinstance(world.attack, str) else "none"
-    defaults = {p.name: p.default for p in entries("attack")[attack_name].parameters.values()}
-    parts = Method("iid") if world.bias is None else Method("label_bias", {"bias": world.bias})
+    split = "iid" if world.bias is None else str(world.bias)
+    run = experiment("digits", world.clients, None, attack_name, world.malicious, seed, split, loss)
+    parts = run.partition
     if world.dirichlet is not None:
         parts = Method("dirichlet", {"alpha": world.dirichlet})
-    return Experiment(
-        dataset="digits",
+    run = replace(
+        run,
         model=world.model,
         partition=parts,
-        clients=world.clients,
-        samples_per_client=None,
+        attack=Method(attack_name, {**run.attack.parameters, **dict(world.parameters)}),
         root_size=world.root_size,
         root_bias=world.root_bias,
-        attack=Method(attack_name, {**defaults, **dict(world.parameters)}),
-        malicious=world.malicious,
-        defense=Method("skymask"),
-        assumed_malicious=None,
-        local_epochs=1,
-        batch_size=32,
-        local_lr=world.local_lr,
-        global_lr=1.0,
-        gradient_clip=None,
-        training_precision="float32",
-        evaluate_every=1,
-        data_seed=seed,
-        training_seed=seed,
-        device="cpu",
-        threads=1,
-        loss=loss,
     )
-
-
-def federation(world: World, loss: str, seed: int) -> Federation:
-    """Build the parties of a world."""
-    train_data, test_data = data("digits")
-    run = experiment(world, loss, seed)
-    owners = partition.assign(
-        train_data.labels.numpy(),
-        classes=CLASSES,
-        partition=run.partition.name,
-        parameters=run.partition.parameters,
-        clients=run.clients,
-        samples_per_client=run.samples_per_client,
-        root_size=run.root_size,
-        root_bias=run.root_bias,
-        data_seed=run.data_seed,
-    )
-    if world.sizes is not None:
-        owners = owners.copy()
-        for client in range(world.clients):
-            own = np.flatnonzero(owners == client)
-            owners[own[round(world.sizes(client) * len(own)) :]] = partition.UNUSED
-    return Federation(run, train_data, test_data, owners, CLASSES)
+    parties = federation(run)
+    if world.sizes is None:
+        return parties
+    owners = parties.assignment.copy()
+    for client in range(world.clients):
+        own = np.flatnonzero(owners == client)
+        owners[own[round(world.sizes(client) * len(own)) :]] = partition.UNUSED
+    return replace(parties, assignment=owners)
 
 
 def bounds(parties: Federation) -> list[tuple[int, int]]:
@@ -287,7 +251,7 @@ def bounds(parties: Federation) -> list[tuple[int, int]]:
 
 def rounds(world: World, loss: str, seed: int, count: int, *, oracle: bool) -> dict[str, Any]:
     """Run a world; return the counts of wrong verdicts and the accuracies."""
-    parties = federation(world, loss, seed)
+    parties = federation_of(world, loss, seed)
     own, model = training_data(parties), parties.initial_parameters()
     state: dict[str, Tensor] = {}
     attack_state: dict[str, Tensor] = {}

@@ -61,7 +61,7 @@ SEPARATION_MARGIN = 100.0
 SEPARATION_GAP = 0.3
 # gain in BIC per row with which a server that is alone in its cluster is taken for an outlier
 ALONE_GAIN = 3.0
-# fewest clients that are more than a few: less evidence suffices to reject them
+# smaller groups need more evidence to be rejected
 FEWEST_APART = 3
 # fewest clients that are compared with each other
 FEWEST = 5
@@ -159,12 +159,11 @@ def copies(distances: Floats) -> Flags:
     return none if flags.all() else flags
 
 
-def two_clusters(coordinates: Floats, *, own_covariance: bool = True) -> Floats | None:
+def two_clusters(coordinates: Floats) -> Floats | None:
     """Return each client's posterior probability to share the server's of two clusters.
 
     Args:
         coordinates: Principal coordinates of the masks [n + 1, 2], the server last.
-        own_covariance: Whether both Gaussians always have their own covariance.
 
     Returns:
         The probabilities [n], float64; ``None`` where there are fewer than two clients or all
@@ -173,7 +172,7 @@ def two_clusters(coordinates: Floats, *, own_covariance: bool = True) -> Floats 
     points = _scaled(coordinates)
     if points is None or len(points) < 3:
         return None
-    two = two_gaussians(points, own_covariance=own_covariance)
+    two = two_gaussians(points, own_covariance=True)
     return _of_server(two.predict_proba(points))
 
 

@@ -55,11 +55,11 @@ def measure(
     model: FunctionalModel | None = None,
     root: Samples | None = None,
 ) -> Tensor:
-    """Measure in what each client's update resembles one that was trained on clean data.
+    """Measure how far each client's update resembles one that was trained on clean data.
 
     The second column is the effect of an update: the fall of the root loss from w to w + Δ_i. The
     first is the effect divided by ‖Δ_i‖ / ‖Δ_0‖: what an update achieves for its length, however
-    many steps a client took. Updates shorter than a tenth of ‖Δ_0‖ are first brought to it.
+    many steps a client took. Updates shorter than a tenth of ‖Δ_0‖ are first lengthened to that.
     The loss is that of outputs less their mean over the root data: the mean depends mostly on the
     classes a client has, and a client must not be blamed for having few samples of some. The last
     column is cos(Δ_i, Δ_0).

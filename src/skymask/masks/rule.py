@@ -81,7 +81,7 @@ def judge(
         settings: Parameters; the defaults if ``None``.
 
     Returns:
-        The judgement. It has no ``sums`` if there are no masks: the server's loss is not finite.
+        The judgement, without ``sums`` and ``rounds`` if no masks could be learned.
     """
     settings = settings or Settings()
     lengths = column_blocks.squared_lengths(updates).sqrt()
