@@ -18,7 +18,7 @@ from skymask.defenses import skymask
 from skymask.federation.local_training import train_client
 from skymask.federation.settings import LocalTraining
 from skymask.masks import decision
-from skymask.masks.evidence import measure, usual_length
+from skymask.masks.evidence import informative, measure, usual_length
 from skymask.models import architectures
 from skymask.models.flat_parameters import ResidentModel
 from skymask.models.functional import FunctionalModel, root_loss
@@ -319,7 +319,7 @@ def decayed(history):
     """The sums and weights of each party after rounds of {party: evidence or None}."""
     sums, weights = {}, {}
     for round_ in history:
-        for party in {*sums, *round_}:
+        for party in round_:
             sums[party] = 0.9 * sums.get(party, torch.zeros(3, dtype=torch.float64))
             weights[party] = 0.9 * weights.get(party, 0.0)
         for party, evidence in round_.items():
@@ -364,6 +364,49 @@ def test_evidence_fades_and_is_kept_by_the_numbers_of_the_clients_and_of_the_ser
     assert state["clients"].tolist() == parties == [-1, 0, 4, 7, 9]
     assert state["weights"].tolist() == pytest.approx(weights)
     assert_close(state["sums"], sums)
+
+
+def test_a_round_that_cannot_tell_counts_only_for_clients_without_evidence():
+    model, start, state = FunctionalModel(Line(), (1,)), torch.zeros(3), {}
+    server = torch.tensor([1.0, 0, 0])
+    helping, opposed, numbers = [1.0, 0, 0], [-1.0, 0, 0], [0, 1, 2, 3]
+    measured = []
+    for rows, clients in (
+        ([helping, helping, opposed], numbers[:3]),
+        ([opposed, opposed, opposed, opposed], numbers),
+        ([opposed, helping, opposed, opposed], numbers),
+    ):
+        updates = torch.tensor(rows)
+        loss, clients = model.loss_on(ROOT_DATA), torch.tensor(clients)
+        given = {"model": model, "root": ROOT_DATA, "clients": clients, "state": state}
+        state = skymask(updates, start, loss, server, **given).state
+        measured.append(measure(updates, server, start, model, ROOT_DATA))
+        if len(measured) == 2:
+            assert state["weights"].tolist() == [1, 1, 1, 1, 1]
+            assert_close(state["sums"], torch.cat([measured[0][[3, 0, 1, 2]], measured[1][3:4]]))
+    assert state["clients"].tolist() == [-1, *numbers]
+    assert state["weights"].tolist() == [1.9] * 5
+    assert_close(state["sums"][1], 0.9 * measured[0][0] + measured[2][0])
+
+
+@pytest.mark.parametrize(
+    ("gains", "own", "counts"),
+    [
+        ([-1.0] * 8 + [0.5, 0.5], 1.0, True),
+        ([-1.0] * 9 + [0.5], 1.0, False),
+        ([-1.0] * 8 + [0.49, 0.49], 1.0, False),
+        # a server whose own update raises the root loss is no measure
+        ([-1.0] * 8 + [0.5, 0.5], -1.0, False),
+        ([-1.0] * 8 + [0.5, 0.5], 0.0, False),
+        ([0.5], 1.0, True),
+        ([], 1.0, True),
+    ],
+)
+def test_a_round_counts_if_a_fifth_of_the_clients_achieve_half_of_the_server(gains, own, counts):
+    table = torch.tensor([*gains, own], dtype=torch.float64)[:, None].repeat(1, 3)
+    assert informative(table) == counts
+    # cosines alone always count
+    assert informative(table[:, :1])
 
 
 def test_verdicts_are_by_the_mean_of_the_evidence_of_all_rounds(monkeypatch):

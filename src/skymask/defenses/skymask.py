@@ -8,7 +8,6 @@ from torch import Tensor
 from skymask.contracts import judges, requires
 from skymask.defenses.aggregation import Aggregation
 from skymask.defenses.client_state import extended, positions, union
-from skymask.masks import evidence
 from skymask.masks.rule import Judgement, Settings, judge
 from skymask.models.functional import FunctionalModel, Loss
 from skymask.models.samples import Samples
@@ -61,7 +60,9 @@ def skymask(
     4. Binarise σ(θ) > ``threshold`` and project the masks to two principal components.
     5. Measure the evidence on each client (:func:`~skymask.masks.evidence.measure`): the fall of
        the root loss from w to w + Δ_i, the same for a length of ‖Δ_0‖, and cos(Δ_i, Δ_0). It is
-       averaged over the rounds, each weighted 0.9 times the next one.
+       averaged over the rounds that count, each weighted 0.9 times the next one: a fifth of the
+       clients must achieve half of what Δ_0 does for the same length, and Δ_0 must lower the root
+       loss. Once the model has converged, no further rounds count.
     6. Decide (:func:`~skymask.masks.decision.verdict`). With ``clusters="auto"`` three tests follow
        each other, each on the clients that are left: *copies*, whose masks and updates nearly
        coincide; *shape*, a cluster away from the server's where two Gaussians gain enough in BIC
@@ -155,7 +156,7 @@ def _of_parties(state: State, parties: Tensor) -> tuple[Tensor, Tensor] | None:
 
 
 def _next(state: State, parties: Tensor, result: Judgement) -> State:
-    """Return the state with this round's evidence; that on absent clients fades too."""
+    """Return the state with this round's evidence; that on absent clients stays as it was."""
     if result.sums is None or result.rounds is None:
         return state
     numbers = union(state.get("clients"), parties)
@@ -163,7 +164,7 @@ def _next(state: State, parties: Tensor, result: Judgement) -> State:
     new: State = {"clients": numbers}
     for name, values in (("sums", result.sums), ("weights", result.rounds)):
         if state:
-            new[name] = evidence.DECAY * extended(state[name], state["clients"], numbers)
+            new[name] = extended(state[name], state["clients"], numbers)
         else:
             new[name] = values.new_zeros(len(numbers), *values.shape[1:])
         new[name][rows] = values

@@ -15,8 +15,11 @@ from skymask.numerics import column_blocks
 from skymask.numerics.distances import cosine_similarities
 
 DECAY = 0.9
-"""Factor by which evidence fades per round."""
+"""Factor by which evidence fades per round that counts."""
 
+# share of the clients that a round must show to achieve something, and what they must achieve, as a
+# share of what the server's own update does
+INFORMED, ACHIEVED = 0.2, 0.5
 # share of the clients whose updates are taken to be no longer than usual
 USUAL = 0.1
 # length below which the fall of the root loss is rounding, as a share of the server's
@@ -101,3 +104,29 @@ def measure(
     gains = falls.clone()
     gains[:-1] *= torch.where(measured > 0, length / measured, 0.0)
     return torch.cat([gains[:, None], falls[:, None], columns], dim=1)
+
+
+def informative(measured: Tensor) -> bool:
+    """Return whether a round's evidence can tell malicious clients from benign ones.
+
+    The updates of benign clients stop lowering the root loss once the model has converged, and
+    those of malicious clients then look no worse. So a round counts only if a fifth of the clients
+    achieve at least half of what the server's own update does, and that lowers the root loss. The
+    cosines alone always count.
+
+    Args:
+        measured: Result of :func:`measure`.
+
+    Returns:
+        Whether the round counts.
+
+    >>> informative(torch.tensor([[0.6, 0.6, 0.1], [-0.9, -0.9, -0.1], [1.0, 1.0, 1.0]]))
+    True
+    >>> informative(torch.tensor([[-0.2, -0.2, 0.1], [-0.1, -0.1, -0.1], [1.0, 1.0, 1.0]]))
+    False
+    """
+    gains, own = measured[:-1, 0], measured[-1, 0]
+    if measured.shape[1] == 1 or len(gains) == 0:
+        return True
+    best = gains.sort(descending=True).values[int(INFORMED * (len(gains) - 1))]
+    return bool(own > 0 and best >= ACHIEVED * own)

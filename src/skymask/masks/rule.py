@@ -172,12 +172,20 @@ def _opposed(update: Tensor, server_update: Tensor) -> bool:
 def _summed(
     measured: Tensor, usable: Tensor, earlier: tuple[Tensor, Tensor] | None
 ) -> tuple[Tensor, Tensor]:
-    """Add the evidence of the usable parties to the decayed sums; return sums and rounds."""
+    """Add the evidence of the usable parties to the decayed sums; return sums and rounds.
+
+    A round that cannot tell the clients apart is not added, and nothing fades in it; it counts only
+    for parties without any evidence.
+    """
     if earlier is None:
         sums = measured.new_zeros(len(usable), measured.shape[1])
         rounds = measured.new_zeros(len(usable))
-    else:
+    elif evidence.informative(measured):
         sums, rounds = (evidence.DECAY * table for table in earlier)
+    else:
+        sums, rounds = (table.clone() for table in earlier)
+        measured = measured[rounds[usable] == 0]
+        usable = usable & (rounds == 0)
     sums[usable] += measured
     rounds[usable] += 1
     return sums, rounds
