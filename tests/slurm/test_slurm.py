@@ -22,8 +22,9 @@ pytestmark = pytest.mark.xdist_group("slurm")
 EARLY_CHECK = ("--slurm-init-seconds-before-status-checks", "8")
 SLURM = ("--profile", "profiles/slurm", *EARLY_CHECK)
 
-# the default study has 75 jobs; this part of it has fewer attacks, defenses, seeds and rounds
+# the default study has 147 jobs; this part of it has fewer losses, attacks, defenses, seeds and rounds
 PART = {
+    "loss": "cross_entropy",
     "attack": "fang_trim",
     "defense": "[krum,skymask]",
     "data_seed": 1,
@@ -103,7 +104,7 @@ def test_the_default_study_gives_the_same_bytes_on_slurm(local, on_slurm):
 
 @pytest.mark.skipif(
     "SKYMASK_SLURM_WHOLE" not in os.environ,
-    reason="twice the default study takes a quarter of an hour; SKYMASK_SLURM_WHOLE=1 runs it",
+    reason="twice the default study takes half an hour; SKYMASK_SLURM_WHOLE=1 runs it",
 )
 def test_the_whole_default_study_gives_the_same_bytes_on_slurm(cluster, bare, tmp_path):
     here, there = bare.clone(tmp_path / "here"), bare.clone(tmp_path / "there")
@@ -115,10 +116,10 @@ def test_the_whole_default_study_gives_the_same_bytes_on_slurm(cluster, bare, tm
             check=False,
         )
         assert done.returncode == 0
-    assert len(there.runs()) == 72
+    assert len(there.runs()) == 144
     assert there.rows() == here.rows()
     states = [(rule_of(job), job["JobState"]) for job in cluster.jobs(there.folder)]
-    assert sorted(states) == [("partition", "COMPLETED")] * 3 + [("span", "COMPLETED")] * 72
+    assert sorted(states) == [("partition", "COMPLETED")] * 3 + [("span", "COMPLETED")] * 144
 
 
 def test_jobs_ask_for_the_resources_of_their_rules(cluster, on_slurm):

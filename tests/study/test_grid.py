@@ -3,6 +3,7 @@
 import datetime
 import hashlib
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -868,11 +869,11 @@ def test_shipped_studies_have_names_of_their_own():
     assert len(set(names)) == len(names)
 
 
-def test_the_default_study_crosses_attacks_and_defenses_over_paired_seeds():
+def test_the_default_study_crosses_losses_attacks_and_defenses_over_paired_seeds():
     config = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text("utf-8"))
     found = load.from_config(config)
-    seeds = len(config["data_seed"])
-    assert len(found.runs) == len(config["attack"]) * len(config["defense"]) * seeds
+    axes = ("loss", "attack", "defense", "data_seed")
+    assert len(found.runs) == math.prod(len(config[axis]) for axis in axes)
 
 
 def test_run_names_are_those_of_earlier_versions():

@@ -39,8 +39,8 @@ def test_the_default_study_is_planned_without_a_configfile(bare):
     command = command[: command.index("--configfile")]
     run = {"cwd": bare.folder, "env": bare.environment, "capture_output": True, "text": True}
     done = subprocess.run(command, **run, check=True)
-    # 4 attacks × 6 defenses × 3 seeds, each a job of 60 rounds
-    assert re.search(r"^span +72$", done.stdout, re.MULTILINE)
+    # 2 losses × 4 attacks × 6 defenses × 3 seeds, each a job of 60 rounds
+    assert re.search(r"^span +144$", done.stdout, re.MULTILINE)
 
 
 def test_lists_of_numbers_can_be_given_on_the_command_line(bare):
