@@ -22,7 +22,7 @@ pytestmark = pytest.mark.xdist_group("slurm")
 EARLY_CHECK = ("--slurm-init-seconds-before-status-checks", "8")
 SLURM = ("--profile", "profiles/slurm", *EARLY_CHECK)
 
-# the default study has 147 jobs; this part of it has fewer losses, attacks, defenses, seeds and rounds
+# the default study has 147 jobs; this part of it has fewer, of fewer rounds
 PART = {
     "loss": "cross_entropy",
     "attack": "fang_trim",
