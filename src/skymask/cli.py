@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import skymask
+from skymask.artifacts.errors import ReadError
 from skymask.jobs import resume, status
 from skymask.reporting import console, publish, timings, trace
 from skymask.study import load
@@ -57,7 +58,7 @@ def _run(arguments: list[str] | None) -> int:
     except FileNotFoundError as error:
         print(f"{error.filename} is missing: {_hint(given, error)}", file=sys.stderr)
         return 1
-    except ValueError as error:
+    except (ValueError, ReadError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -19,7 +19,8 @@ from torch import nn
 
 from skymask.artifacts import checksum
 from skymask.artifacts.atomic import StorageError, atomic, unwritable
-from skymask.artifacts.parquet import ArtifactError, read_schema, read_table, write_table
+from skymask.artifacts.errors import ArtifactError
+from skymask.artifacts.parquet import read_schema, read_table, write_table
 from skymask.artifacts.records import collect_updates, read_experiment, read_rows, write_rows
 from skymask.artifacts.samples import (
     read_groups,

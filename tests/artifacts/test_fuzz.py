@@ -16,7 +16,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from skymask.artifacts.parquet import ArtifactError, write_table
+from skymask.artifacts.errors import ArtifactError
+from skymask.artifacts.parquet import write_table
 from skymask.artifacts.records import read_experiment
 from skymask.artifacts.schemas import SCHEMAS
 from skymask.jobs import log, progress

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from skymask.artifacts import checksum
-from skymask.artifacts.parquet import ArtifactError, read_table
+from skymask.artifacts.errors import ArtifactError
+from skymask.artifacts.parquet import read_table
 from skymask.artifacts.records import read_rows, write_rows
 from skymask.artifacts.schemas import SCHEMAS
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from skymask.artifacts import checksum, parquet
 from skymask.artifacts.atomic import atomic
-from skymask.artifacts.parquet import ArtifactError, read_table, write_table
+from skymask.artifacts.errors import ArtifactError
+from skymask.artifacts.parquet import read_table, write_table
 from skymask.artifacts.records import collect_rows, read_rows, write_rows
 from skymask.artifacts.samples import read_labels, read_partition, write_partition, write_samples
 from skymask.artifacts.schemas import SCHEMAS

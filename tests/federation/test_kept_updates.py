@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from skymask.artifacts import parquet
-from skymask.artifacts.parquet import ArtifactError, packed, read_row_groups, read_table
+from skymask.artifacts.errors import ArtifactError
+from skymask.artifacts.parquet import packed, read_row_groups, read_table
 from skymask.artifacts.records import collect_updates
 from skymask.artifacts.tensors import read_parameters, write_parameters
 from skymask.federation import storage

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 import skymask
+from skymask.artifacts.atomic import StorageError
+from skymask.artifacts.errors import ReadError
 from skymask.jobs.log import CALL, read_log, retry_may_help
 
 
@@ -44,6 +46,11 @@ def job(path, body, call=None):
         (OSError(errno.EROFS, "Read-only file system"), False),
         (ValueError("wrong"), False),
         (RuntimeError("no GPU here"), False),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (ReadError(errno.EIO, "cannot read x"), True),
+        (ReadError(errno.EACCES, "cannot read x"), False),
+        (StorageError(errno.EMFILE, "x cannot be written"), True),
+        (StorageError(errno.EDQUOT, "x cannot be written"), False),
     ],
 )
 def test_a_retry_may_help_after_a_failure_of_memory_device_or_file_system(error, passes):

@@ -9,7 +9,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from skymask.artifacts.parquet import ArtifactError, read_table, write_table
+from skymask.artifacts.errors import ArtifactError
+from skymask.artifacts.parquet import read_table, write_table
 from skymask.artifacts.records import write_rows
 from skymask.artifacts.samples import write_samples
 from skymask.attacks.triggers import stamped

@@ -5,7 +5,7 @@ from datetime import date
 import pyarrow as pa
 import pytest
 
-from skymask.artifacts.parquet import ArtifactError
+from skymask.artifacts.errors import ArtifactError
 from skymask.reporting import publish, table_files
 from skymask.study.grid import Study
 

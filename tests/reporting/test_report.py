@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from skymask.artifacts.parquet import ArtifactError
+from skymask.artifacts.errors import ArtifactError
 from skymask.artifacts.records import write_rows
 from skymask.reporting import outputs, provenance, report, table_files, table_layout
 from skymask.study import grid

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from skymask.artifacts.parquet import ArtifactError, read_table, write_table
+from skymask.artifacts.errors import ArtifactError
+from skymask.artifacts.parquet import read_table, write_table
 from skymask.artifacts.records import write_rows
 from skymask.reporting import captions, outputs, table_files, table_layout, tables
 from skymask.study import grid as study_grid

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from skymask.artifacts.errors import ReadError, advice
+
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
 # bytes without which no job can write anything
@@ -33,7 +35,7 @@ def atomic(path: Path) -> Iterator[Path]:
     writers of ``path`` that were killed are removed as well.
 
     Raises:
-        StorageError: The disk is full or write-protected.
+        StorageError: The disk is full or write-protected, or the system fails otherwise.
     """
     temporary = path.with_name(f".{path.name}.")
     try:
@@ -80,7 +82,7 @@ def _remove_leftovers(path: Path) -> None:
 
 def _message(error: OSError, path: Path, temporary: Path) -> str | None:
     """Why ``path`` cannot be written and what to do; ``None`` if ``error`` has another cause."""
-    if isinstance(error, StorageError):
+    if isinstance(error, StorageError | ReadError) or error.errno is None:
         return None
     if error.errno in _FULL:
         return (
@@ -96,6 +98,12 @@ def _message(error: OSError, path: Path, temporary: Path) -> str | None:
             "another user. Make it writable, or run in a copy of the project, and run the same "
             "command again"
         )
+    # an error of a write to an open file names no file
+    if ours or (error.filename is None and error.errno != errno.ENOENT):
+        return (
+            f"{path} cannot be written: {os.strerror(error.errno)} "
+            f"(folder {path.parent.absolute()}); {advice(error.errno)}; finished files are kept"
+        )
     return None
 
 
@@ -109,9 +117,12 @@ def unwritable(folder: Path) -> str | None:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(_MINIMUM))
     except OSError as error:
+        number = error.errno or 0
+        remedy = "free space there or make it writable, or run in a copy of the project"
+        if number not in _FULL | _FORBIDDEN | {errno.EEXIST, errno.ENOTDIR}:
+            remedy = advice(number)
         return (
-            f"nothing can be written to {folder.absolute()} ({os.strerror(error.errno or 0)}): "
-            "free space there or make it writable, or run in a copy of the project; nothing was "
-            "started"
+            f"nothing can be written to {folder.absolute()} ({os.strerror(number)}): {remedy}; "
+            "nothing was started"
         )
     return None

@@ -20,22 +20,8 @@ import pyarrow.parquet as pq
 
 from skymask.artifacts import checksum
 from skymask.artifacts.atomic import atomic
+from skymask.artifacts.errors import ReadError, not_read, unreadable
 from skymask.study.experiment import SCHEMA_VERSION
-
-
-class ArtifactError(ValueError):
-    """A file is not what it should be; the message names it and says what to do."""
-
-
-def unreadable(path: Path, reason: object) -> ArtifactError:
-    """Return the error for a file that has to be made again because of ``reason``."""
-    return ArtifactError(f"cannot read {path}: {reason}; delete it and rerun snakemake")
-
-
-def missing(path: Path) -> ArtifactError:
-    """Return the error for a file that is missing."""
-    return ArtifactError(f"cannot read {path}: it is missing; rerun snakemake to make it")
-
 
 RAW = {"compression": "none", "use_dictionary": False, "write_statistics": False}
 """Options of Parquet for tensors that only the next job reads: the fastest."""
@@ -137,6 +123,7 @@ def opened(path: Path, kind: str, spec: str) -> Iterator[pq.ParquetFile]:
     Raises:
         ArtifactError: The file is missing, damaged, not Parquet, of another kind or version, or
             belongs to something else; also while it is read in the block.
+        ReadError: It cannot be read, but may be intact.
     """
     try:
         problem = checksum.problem(path)
@@ -145,10 +132,10 @@ def opened(path: Path, kind: str, spec: str) -> Iterator[pq.ParquetFile]:
         with _parquet(path) as file:
             _check_metadata(path, file.schema_arrow.metadata or {}, kind, spec)
             yield file
-    except FileNotFoundError as error:
-        raise missing(path) from error
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(path, error) from error
+    except ReadError:
+        raise
+    except (pa.ArrowException, OSError, MemoryError) as error:
+        raise not_read(path, error) from error
 
 
 def _parquet(path: Path) -> pq.ParquetFile:

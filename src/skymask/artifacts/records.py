@@ -8,15 +8,13 @@ from typing import Any
 import pyarrow as pa
 
 from skymask.artifacts.arrow import table as table_of_columns
+from skymask.artifacts.errors import ArtifactError, not_read, out_of_memory, unreadable
 from skymask.artifacts.parquet import (
-    ArtifactError,
-    missing,
     packed,
     read_row_groups,
     read_schema,
     read_table,
     row_groups,
-    unreadable,
     write_table,
 )
 from skymask.artifacts.schemas import SCHEMAS
@@ -51,12 +49,17 @@ def read_rows(path: Path, kind: str, spec: str) -> pa.Table:
 
 @contextmanager
 def wanted_columns(path: Path, kind: str) -> Iterator[None]:
-    """Raise ArtifactError where the block fails on the columns or metadata of an artifact."""
+    """Raise ArtifactError where the block fails on the columns or metadata of an artifact.
+
+    Raise ReadError where it fails for lack of memory.
+    """
     try:
         yield
     except ArtifactError:
         raise
-    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+    except (MemoryError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise not_read(path, error) from error
         raise _other_columns(path, kind) from error
 
 
@@ -96,13 +99,12 @@ def read_experiment(path: Path) -> Experiment:
 
     Raises:
         ArtifactError: The file is missing, damaged, or not of the run whose folder it is in.
+        ReadError: It cannot be read, but may be intact.
     """
     try:
         experiment = Experiment.from_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise missing(path) from error
-    except (ValueError, OSError) as error:
-        raise unreadable(path, error) from error
+    except (ValueError, OSError, MemoryError) as error:
+        raise not_read(path, error) from error
     if experiment.run != path.parent.name:
         raise unreadable(path, f"it belongs to another run, {experiment.run}")
     return experiment

@@ -20,7 +20,8 @@ from skymask.artifacts.arrow import (
     from_fixed_lists,
     to_numpy,
 )
-from skymask.artifacts.parquet import RAW, opened, read_table, unreadable, write_table
+from skymask.artifacts.errors import unreadable
+from skymask.artifacts.parquet import RAW, opened, read_table, write_table
 from skymask.artifacts.records import read_rows, wanted_columns, write_rows
 from skymask.models.flat_parameters import Layout
 

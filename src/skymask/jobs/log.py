@@ -1,6 +1,6 @@
 """Logs of jobs and how each job ended.
 
-Imports nothing but the standard library: every script of the workflow begins here.
+Imports nothing that takes long: every script of the workflow begins here.
 """
 
 import errno
@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from skymask.artifacts.errors import out_of_memory
 
 State = Literal["running", "done", "failed", "stopped", "unknown"]
 
@@ -148,9 +150,11 @@ def retry_may_help(error: Exception) -> bool:
     """
     if isinstance(error, OSError):
         return error.errno not in _LASTING
-    # the errors of torch and pyarrow by their names, since most jobs import neither
+    if out_of_memory(error):
+        return True
+    # by their names, since most jobs do not import torch
     names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & {"MemoryError", "OutOfMemoryError", "AcceleratorError", "ArrowMemoryError"})
+    return bool(names & {"OutOfMemoryError", "AcceleratorError"})
 
 
 def read_log(path: Path) -> JobLog | None:

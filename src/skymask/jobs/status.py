@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from skymask.artifacts.parquet import ArtifactError
+from skymask.artifacts.errors import ArtifactError, ReadError
 from skymask.artifacts.records import read_rows
 from skymask.jobs import costs, paths, spans
 from skymask.jobs.log import JobLog, read_log
@@ -104,7 +104,7 @@ def _timed(folder: Path, cell: Cell, run_spans: list[spans.Span], done: int) -> 
         for path in files:
             rows = read_rows(path, "timings", cell.experiment.run)
             seconds += sum(rows["seconds"].to_pylist())
-    except ArtifactError:
+    except (ArtifactError, ReadError):
         return 0, 0.0
     return (rounds, seconds) if seconds > 0 else (0, 0.0)
 

@@ -10,7 +10,8 @@ import pandas as pd
 import pyarrow as pa
 
 from skymask.artifacts.atomic import atomic
-from skymask.artifacts.parquet import ArtifactError, missing, read_schema, write_table
+from skymask.artifacts.errors import ArtifactError, not_read
+from skymask.artifacts.parquet import read_schema, write_table
 from skymask.artifacts.schemas import SCHEMAS
 from skymask.reporting import published_table, significance
 from skymask.reporting.captions import captions
@@ -127,14 +128,15 @@ def check(folder: Path, name: str, study: str) -> None:
 
     Raises:
         ArtifactError: a file is missing or has changed since it was written.
+        ReadError: a file cannot be read, but may be intact.
     """
     metadata = read_schema(folder / f"{name}.parquet", f"{name}_table", study).metadata
     for suffix, checksum in json.loads(metadata.get(_CHECKSUMS, b"{}")).items():
         path = folder / f"{name}.{suffix}"
         try:
             content = path.read_bytes()
-        except FileNotFoundError as error:
-            raise missing(path) from error
+        except (OSError, MemoryError) as error:
+            raise not_read(path, error) from error
         if _checksum(content) != checksum:
             raise ArtifactError(
                 f"{path} has changed since it was written: delete it and rerun snakemake"

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from skymask.artifacts.parquet import ArtifactError, read_table
+from skymask.artifacts.errors import ArtifactError
+from skymask.artifacts.parquet import read_table
 from skymask.artifacts.records import read_rows
 from skymask.artifacts.schemas import SCHEMAS
 from skymask.reporting.outputs import masked

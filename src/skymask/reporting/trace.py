@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from skymask.artifacts.parquet import ArtifactError, read_table
+from skymask.artifacts.errors import ArtifactError, not_read
+from skymask.artifacts.parquet import read_table
 from skymask.reporting.tables import METRICS, read_runs
 from skymask.reporting.trace_files import Row, differences, files_of, recompute, same
 
@@ -117,6 +118,10 @@ def _read(table: Path, study: str) -> list[dict[str, Any]]:
                 rows: list[dict[str, Any]] = list(csv.DictReader(file))
         except (UnicodeDecodeError, csv.Error) as error:
             raise _damaged(table, error) from error
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise not_read(table, error) from error
     elif table.suffix == ".parquet":
         if not table.exists():
             raise FileNotFoundError(2, "no such file", str(table))

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from skymask.artifacts.parquet import ArtifactError, missing, read_schema
+from skymask.artifacts.errors import ArtifactError, ReadError, not_read
+from skymask.artifacts.parquet import read_schema
 from skymask.artifacts.records import read_experiment, read_rows
 from skymask.jobs import paths, spans
 from skymask.reporting.provenance import versions_of
@@ -88,7 +89,7 @@ def files_of(cell: Cell, results: Path, versions: dict[str, int]) -> tuple[list[
     for path, kind, spec in files:
         try:
             lines.append(_file(path, kind, spec, versions))
-        except ArtifactError as error:
+        except (ArtifactError, ReadError) as error:
             problems.append(str(error))
             lines.append(f"{path}: PROBLEM, see below")
     for kind in ("metrics", "aggregates"):
@@ -109,12 +110,13 @@ def _pieces(folder: Path, kind: str, cell: Cell) -> list[Path]:
 def _file(path: Path, kind: str, spec: str, versions: dict[str, int]) -> str:
     """Describe a file: SHA-256, hash of its specification, number of the versions that wrote it.
 
-    Raises ArtifactError for a missing, damaged or foreign file.
+    Raises ArtifactError for a missing, damaged or foreign file, ReadError for another cause.
     """
-    if not path.exists():
-        raise missing(path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise not_read(path, error) from error
     line = f"{path}  sha256 {digest}  spec {spec.rpartition('-')[2]}"
     if not kind:
         return line
@@ -128,7 +130,7 @@ def _joined(path: Path, kind: str, pieces: list[Path], cell: Cell) -> list[str]:
     try:
         parts = [read_rows(piece, kind, run) for piece in pieces]
         whole = read_rows(path, kind, run)
-    except ArtifactError:
+    except (ArtifactError, ReadError):
         return []  # a problem of the file itself
     # as text: NaN equals NaN
     own, theirs = (
