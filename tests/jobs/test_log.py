@@ -117,6 +117,6 @@ def test_a_terminated_job_cleans_up_and_notes_it_in_its_log(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 130
-    assert read_log(log).state == "stopped"
-    assert log.read_text().endswith("skymask: stopped\n")
+    assert (read_log(log).state, read_log(log).signal) == ("stopped", "SIGTERM")
+    assert log.read_text().endswith("skymask: stopped by SIGTERM\n")
     assert list(tmp_path.iterdir()) == [log]

@@ -88,23 +88,47 @@ def lives(group):
     return True
 
 
-def test_ctrl_c_ends_cleanly_and_the_same_command_continues(tmp_path, finished):
-    project = Project.create(tmp_path / "project", rounds=100_000, rounds_per_job=50_000)
-    process = project.start(
+def start_interruptible(project):
+    """Start Snakemake, so that its process group can be interrupted and its output read."""
+    return project.start(
         cores=2,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         # where a shell has started the tests in the background, the signal is ignored
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
+
+
+def test_ctrl_c_while_jobs_still_import_shows_no_traceback(tmp_path):
+    project = Project.create(tmp_path / "project")
+    first = "import skymask.jobs.script  # noqa: F401\n"
+    wait = "import time\nopen(f'importing-{snakemake.wildcards.run}', 'w').close()\n"
+    project.edit("workflow/scripts/span.py", first, f"{first}{wait}time.sleep(3600)\n")
+    process = start_interruptible(project)
+    wait_until(
+        lambda: len(list(project.folder.glob("importing-*"))) == 2,
+        failed=lambda: process.poll() is not None,
+    )
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 1
+    assert "stopped: finished jobs are kept; run the same command again to continue" in output
+    assert "failed:" not in output
+    assert "Traceback" not in output
+    wait_until(lambda: not lives(process.pid))
+
+
+def test_ctrl_c_ends_cleanly_and_the_same_command_continues(tmp_path, finished):
+    project = Project.create(tmp_path / "project", rounds=100_000, rounds_per_job=50_000)
+    process = start_interruptible(project)
     logs = "results/logs/span/*/1-50000.log"
 
-    def both_compute():
-        # numba ignores the signal while it compiles, in the first round
+    def both_have_begun():
+        # they may still compile: numba and LLVM do not lose the signal
         found = [log.read_text() for log in project.folder.glob(logs)]
-        return len(found) == 2 and all("rounds/s" in text for text in found)
+        return len(found) == 2 and all("skymask: begun" in text for text in found)
 
-    wait_until(both_compute, failed=lambda: process.poll() is not None)
+    wait_until(both_have_begun, failed=lambda: process.poll() is not None)
     # the terminal sends it to Snakemake and its jobs
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=DEADLINE)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import skymask.jobs.script  # noqa: F401
 from skymask.federation.aggregate import aggregate, averaged_statistics
 from skymask.federation.records import aggregate_row, client_rows, layer_rows
 from skymask.federation.storage import stage

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import skymask.jobs.script  # noqa: F401
 from skymask.federation.attack import attack
 from skymask.federation.storage import stage
 from skymask.jobs.log import logged

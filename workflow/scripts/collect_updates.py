@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import skymask.jobs.script  # noqa: F401
 from skymask.artifacts.records import collect_updates
 from skymask.jobs.log import logged
 

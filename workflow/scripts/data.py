@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import skymask.jobs.script  # noqa: F401
 from skymask.artifacts.samples import write_samples
 from skymask.data.datasets import DATASETS
 from skymask.data.datasets.arrays import search_path

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import skymask.jobs.script  # noqa: F401
 from skymask.federation.evaluate import evaluate
 from skymask.federation.records import metrics_row
 from skymask.federation.storage import stage

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import skymask.jobs.script  # noqa: F401
 from skymask.artifacts.atomic import atomic
 from skymask.jobs.log import logged
 from skymask.study import load

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import skymask.jobs.script  # noqa: F401
 from skymask.federation.storage import read_checkpoint, read_federation, write_checkpoint
 from skymask.jobs.log import logged
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import skymask.jobs.script  # noqa: F401
 from skymask.artifacts.samples import read_groups, read_labels, write_partition
 from skymask.data.partition import assign
 from skymask.jobs.log import logged

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import skymask.jobs.script  # noqa: F401
 from skymask.artifacts.records import write_rows
 from skymask.federation.rounds import run_span
 from skymask.federation.storage import (

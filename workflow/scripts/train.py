@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import skymask.jobs.script  # noqa: F401
 from skymask.federation.storage import stage
 from skymask.federation.train import train, training_data
 from skymask.jobs.log import logged

@@ -8,7 +8,6 @@ import fcntl
 import os
 import re
 import shutil
-import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from skymask.artifacts.errors import out_of_memory
+from skymask.jobs import interrupts
 
 State = Literal["running", "done", "failed", "stopped", "unknown"]
 
@@ -28,8 +28,7 @@ _BEGUN = re.compile(r"skymask: begun by process (\d+) on (.*?)(?:, call (\w+))?"
 _DONE = "skymask: done"
 _FAILED = "skymask: failed: "
 _RETRY = "skymask: failed, a retry may help: "
-_STOPPED = "skymask: stopped"
-_INTERRUPTED = 130
+_STOPPED = re.compile(r"skymask: stopped(?: by (SIG\w+))?")
 
 # no retry changes these
 _LASTING = {
@@ -45,7 +44,8 @@ class JobLog:
     ``running``: it has begun, and its process lives or is on another host, where this one cannot
     look; ``stopped``: it was interrupted or terminated, or its process is gone without an error;
     ``unknown``: the log has another form.  ``error`` is the error of a failed job in one line, and
-    ``retry`` whether a retry may help.  ``call`` names the call of Snakemake.
+    ``retry`` whether a retry may help.  ``signal`` is the one that stopped the job, such as
+    ``SIGTERM``.  ``call`` names the call of Snakemake.
     """
 
     state: State
@@ -54,6 +54,7 @@ class JobLog:
     error: str = ""
     retry: bool = False
     call: str = ""
+    signal: str = ""
 
 
 @contextmanager
@@ -82,35 +83,34 @@ def logged(path: str) -> Iterator[None]:
     os.dup2(log, 2)
     begun = f"skymask: begun by process {os.getpid()} on {os.uname().nodename}"
     _write(log, f"{begun}, call {call}" if call else begun)
-    # a cluster terminates a job that is cancelled or out of time
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_INTERRUPTED))
-    try:
-        yield
-        _flush()
-        _write(log, _DONE)
-    except Exception as error:
-        with suppress(OSError):
-            traceback.print_exc()
+    with interrupts.raised() as interrupt:
+        try:
+            yield
             _flush()
-        message = f"{type(error).__name__}: {error}"
-        retry = retry_may_help(error)
-        written = _write(log, (_RETRY if retry else _FAILED) + " ".join(message.split()))
-        if not (call and written):
-            # within a call, the main process of Snakemake reads it from the log and shows it
-            os.write(terminal, f"\n{message}\n(traceback in {path})\n\n".encode())
-        elif not retry:
+            _write(log, _DONE)
+        except Exception as error:
             with suppress(OSError):
-                shutil.copy(path, _former(Path(path)))
-        sys.exit(1)
-    except BaseException:
-        # by the user or the cluster: where the job was interrupted interests no one
-        with suppress(OSError):
-            _flush()
-        _write(log, _STOPPED)
-        sys.exit(_INTERRUPTED)
-    finally:
-        os.close(terminal)
-        os.close(log)
+                traceback.print_exc()
+                _flush()
+            message = f"{type(error).__name__}: {error}"
+            retry = retry_may_help(error)
+            written = _write(log, (_RETRY if retry else _FAILED) + " ".join(message.split()))
+            if not (call and written):
+                # within a call, the main process of Snakemake reads it from the log and shows it
+                os.write(terminal, f"\n{message}\n(traceback in {path})\n\n".encode())
+            elif not retry:
+                with suppress(OSError):
+                    shutil.copy(path, _former(Path(path)))
+            sys.exit(1)
+        except BaseException:
+            # by the user or the cluster: where the job was interrupted interests no one
+            with suppress(OSError):
+                _flush()
+            _write(log, f"skymask: stopped{f' by {interrupt.name}' if interrupt.name else ''}")
+            sys.exit(interrupts.EXIT_CODE)
+        finally:
+            os.close(terminal)
+            os.close(log)
 
 
 def _flush() -> None:
@@ -170,8 +170,8 @@ def read_log(path: Path) -> JobLog | None:
     for line in reversed(lines):
         if line == _DONE:
             return JobLog("done", process, host, call=call)
-        if line == _STOPPED:
-            return JobLog("stopped", process, host, call=call)
+        if stopped := _STOPPED.fullmatch(line):
+            return JobLog("stopped", process, host, call=call, signal=stopped[1] or "")
         for prefix in (_FAILED, _RETRY):
             if line.startswith(prefix):
                 error = line.removeprefix(prefix)
