@@ -364,6 +364,7 @@ def test_no_result_depends_on_the_form_of_logs():
     names = {".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in modules}
     above = {
         "skymask.jobs.log",
+        "skymask.jobs.causes",
         "skymask.jobs.status",
         "skymask.jobs.monitor",
         "skymask.cli",

@@ -2,7 +2,7 @@
 import functools
 import time
 
-from skymask.jobs import monitor  # noqa: E402
+from skymask.jobs import monitor, slurm, slurm_queue  # noqa: E402
 
 MONITORS = []
 STARTED = time.monotonic()
@@ -12,7 +12,10 @@ def start_monitor():
     """Show the progress of the jobs that are going to run."""
     planned = [monitor.Job(*job) for job in internals.planned_jobs(workflow)]
     run_line = functools.partial(console.run_line, STUDY)
-    MONITORS.append(monitor.Monitor(planned, len(RUNS), run_line).start())
+    on_slurm = internals.runs_jobs_elsewhere(workflow) and slurm.available()
+    queue = slurm_queue.Watch(Path.cwd(), time.monotonic) if on_slurm else None
+    shown = monitor.Monitor(planned, len(RUNS), run_line, queue=queue)
+    MONITORS.append(shown.start())
 
 
 def end_monitor():

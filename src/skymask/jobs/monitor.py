@@ -13,14 +13,16 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from tqdm import tqdm
 
+from skymask.jobs import causes, slurm_ends, slurm_queue
 from skymask.jobs import snakemake_internals as internals
-from skymask.jobs.log import CALL, JobLog, read_log
+from skymask.jobs.log import CALL
 from skymask.jobs.progress import BAR, last_round, meter
 
 TICK = 1.0
@@ -28,9 +30,6 @@ TICK = 1.0
 
 QUIET_TICK = 30.0
 """Seconds between two lines where the output is no terminal."""
-
-TAIL = 8
-"""Lines shown of the log of a job that ended without an error."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,7 @@ class Monitor(logging.Handler):
         runs: Number of runs of the study.
         finished: Returns the line for a finished run, from the run's name.
         out: The terminal; by default the standard error stream.
+        queue: Explains why jobs wait in SLURM's queue, if they go there.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Monitor(logging.Handler):
         runs: int,
         finished: Callable[[str], str],
         out: TextIO | None = None,
+        queue: slurm_queue.Watch | None = None,
     ) -> None:
         super().__init__()
         self._runs, self._finished = runs, finished
@@ -88,7 +89,12 @@ class Monitor(logging.Handler):
         self._rounds, self._total = 0, sum(len(job.rounds) for job in planned)
         self._begun = time.monotonic()
         self._running: dict[int, Job] = {}
-        self._failed: dict[int, Job] = {}
+        self._failed: dict[int, tuple[Job, causes.Cause]] = {}
+        # by the thread that reported them, for the failure that it reports next
+        self._errors: dict[int | None, str] = {}
+        self._slurm = slurm_ends.Ends()
+        # processes that the kernel had killed when a job began
+        self._oom_kills: dict[int, int | None] = {}
         self._stopped, self._ended = False, threading.Event()
         # a terminal that does not know its width shows no bar
         self._live = self._out.isatty() and os.get_terminal_size(self._out.fileno()).columns > 0
@@ -103,6 +109,9 @@ class Monitor(logging.Handler):
             leave=False,
         )
         self._ticker = threading.Thread(target=self._tick, daemon=True)
+        self._queue = queue
+        # not the ticker: SLURM may take long to answer
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
 
     def start(self) -> "Monitor":
         """Begin to show; jobs that begin from now on belong to this call."""
@@ -111,6 +120,7 @@ class Monitor(logging.Handler):
             handler.addFilter(self.passes)
         logging.getLogger("snakemake.logging").addHandler(self)
         self._ticker.start()
+        self._watcher.start()
         return self
 
     def end(self) -> None:
@@ -122,7 +132,7 @@ class Monitor(logging.Handler):
             self._show("\nstopped: finished jobs are kept; run the same command again to continue")
         elif self._failed:
             count = "1 job" if len(self._failed) == 1 else f"{len(self._failed)} jobs"
-            jobs = [f"  {job.name}\n{_why(job, tail=0)}" for job in self._failed.values()]
+            jobs = [f"  {job.name}\n{why.text(tail=False)}" for job, why in self._failed.values()]
             self._show(
                 f"\n{count} failed, and the jobs that depend on them were skipped; fix the cause "
                 "and run the same command again:\n" + "\n".join(jobs)
@@ -132,6 +142,8 @@ class Monitor(logging.Handler):
         """Return whether Snakemake's own line is shown; the bar makes room for it."""
         chatter = record.getMessage().startswith(internals.CHATTER)
         if chatter or internals.event(record) in ("progress", "job_finished"):
+            return False
+        if internals.event(record) == "error" and internals.job_error(record):
             return False
         self._bar.clear()
         return True
@@ -144,8 +156,10 @@ class Monitor(logging.Handler):
                 self._begins(record)
             elif event == "job_finished":
                 self._ends(record.__dict__["job_id"])
-            elif event == "job_error":
-                self._fails(record.__dict__["jobid"])
+            elif error := internals.job_error(record):
+                self._fails(error, self._errors.pop(record.thread, ""))
+            elif event == "error":
+                self._errors[record.thread] = record.getMessage()
             elif record.getMessage().startswith(internals.TERMINATING):
                 self._stopped = True
         except Exception:
@@ -156,14 +170,15 @@ class Monitor(logging.Handler):
         values = record.__dict__
         log = Path(values["log"][0]) if values["log"] else None
         job = Job(values["rule_name"], values["wildcards"], log)
-        self._running[values["jobid"]] = job
-        if values["jobid"] in self._failed:
-            failure = _failure(job)
-            if failure is None or failure.retry:
-                self._show(f"    {job.name}: retrying")
+        number = values["jobid"]
+        self._running[number], self._oom_kills[number] = job, causes.oom_kills()
+        if number in self._failed and self._failed[number][1].retry:
+            self._show(f"    {job.name}: retrying")
 
     def _ends(self, number: int) -> None:
         job = self._running.pop(number)
+        self._moved()
+        self._oom_kills.pop(number, None)
         self._failed.pop(number, None)
         self._rounds += len(job.rounds)
         if job.rule == "collect":
@@ -172,11 +187,18 @@ class Monitor(logging.Handler):
             self._show(f"{line} ({self._runs_done} of {self._runs} runs)")
         self._refresh()
 
-    def _fails(self, number: int) -> None:
-        job = self._running.pop(number)
-        if number not in self._failed and not self._stopped:
-            self._show(f"\nfailed: {job.name}\n{_why(job, tail=TAIL)}")
-        self._failed[number] = job
+    def _fails(self, error: internals.JobError, text: str) -> None:
+        job = self._running.pop(error.number)
+        self._moved()
+        if self._stopped:
+            return
+        before, now = self._oom_kills.pop(error.number), causes.oom_kills()
+        killed = before is not None and now is not None and now > before
+        why = causes.cause(job.rule, job.log, error, text, self._slurm, killed)
+        known = self._failed.get(error.number)
+        if known is None or known[1].sentence != why.sentence:
+            self._show(f"\nfailed: {job.name}\n{why.text(tail=True)}")
+        self._failed[error.number] = job, why
 
     def _show(self, text: str) -> None:
         tqdm.write(text, file=self._out)
@@ -189,6 +211,22 @@ class Monitor(logging.Handler):
             elif self._total:
                 self._show(meter(self.done(), self._total, time.monotonic() - self._begun))
 
+    def _watch(self) -> None:
+        pause = TICK
+        while self._queue and not self._ended.wait(pause):
+            if not self._running:
+                continue
+            pause = slurm_queue.STILL
+            # what is shown must not stop what is computed
+            with suppress(Exception):
+                text = self._queue.look()
+                if text and not self._ended.is_set():
+                    self._show(text)
+
+    def _moved(self) -> None:
+        if self._queue:
+            self._queue.moved()
+
     def _refresh(self) -> None:
         self._bar.n = self.done()
         self._bar.refresh()
@@ -197,29 +235,6 @@ class Monitor(logging.Handler):
         """Return how many rounds of this call are done, also by the logs of running jobs."""
         done = self._rounds
         for job in list(self._running.values()):
-            if job.rule == "span" and job.log and _of_this_call(read_log(job.log)):
+            if job.rule == "span" and job.log and causes.of_this_call(job.log):
                 done += max((last_round(job.log) or 0) - job.rounds[0] + 1, 0)
         return min(done, self._total)
-
-
-def _why(job: Job, tail: int) -> str:
-    """Why a job failed: its error, else the last lines of its log, and where that lies."""
-    failure = _failure(job)
-    if failure:
-        return f"    {failure.error}\n    log: {job.log}"
-    lines = ["    it ended without an error message: killed, perhaps for lack of memory"]
-    if job.log and job.log.exists():
-        text = job.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        lines += [f"    | {line}" for line in text[-tail:]] if tail else []
-        lines.append(f"    log: {job.log}")
-    return "\n".join(lines)
-
-
-def _failure(job: Job) -> JobLog | None:
-    """Return the error that a job of this call logged; ``None`` if it ended without one."""
-    log = _of_this_call(read_log(job.log)) if job.log else None
-    return log if log and log.state == "failed" else None
-
-
-def _of_this_call(log: JobLog | None) -> JobLog | None:
-    return log if log and log.call == os.environ.get(CALL) else None

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _NAME = re.compile(r"(.*_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_FORMAT = "%A|%T|%j|%Z"
 
 TIMEOUT = 60.0
 """Seconds that SLURM may take to answer."""
@@ -53,13 +52,30 @@ def jobs_of(folder: Path, timeout: float = TIMEOUT) -> list[SlurmJob]:
     Raises:
         SlurmError: SLURM fails or does not answer in time.
     """
-    command = ["squeue", "--noheader", f"--user={os.getuid()}", f"--format={_FORMAT}"]
-    lines = _run(command, timeout=timeout).splitlines()
-    rows = [line.split("|", 3) for line in lines if line.count("|") >= 3]
+    return [SlurmJob(int(number), state) for number, state in rows_of(folder, "%A|%T", timeout)]
+
+
+def rows_of(folder: Path, fields: str, timeout: float = TIMEOUT) -> list[list[str]]:
+    """List some ``fields`` of the jobs that ``jobs_of`` lists, in squeue's format.
+
+    Args:
+        folder: The working directory.
+        fields: Fields between bars, such as ``%A|%T``; none that may contain a bar.
+        timeout: Seconds that SLURM may take to answer.
+
+    Raises:
+        SlurmError: SLURM fails or does not answer in time.
+    """
+    # a folder may have bars in its name
+    form, count = f"{fields}|%j|%Z", fields.count("|") + 1
+    command = ["squeue", "--noheader", f"--user={os.getuid()}", f"--format={form}"]
+    rows = [line.split("|", count + 1) for line in ask(command, timeout).splitlines()]
     return [
-        SlurmJob(int(number), state)
-        for number, state, name, place in rows
-        if _NAME.fullmatch(name) and os.path.realpath(place) == os.path.realpath(folder)
+        row[:count]
+        for row in rows
+        if len(row) == count + 2
+        and _NAME.fullmatch(row[-2])
+        and os.path.realpath(row[-1]) == os.path.realpath(folder)
     ]
 
 
@@ -72,7 +88,7 @@ def cancel(jobs: Iterable[SlurmJob]) -> None:
     numbers = [str(job.number) for job in jobs]
     for start in range(0, len(numbers), BATCH):
         try:
-            _run(["scancel", *numbers[start : start + BATCH]])
+            ask(["scancel", *numbers[start : start + BATCH]])
         except SlurmError as error:
             if not re.search("invalid job id|already complet", str(error), re.IGNORECASE):
                 raise
@@ -102,7 +118,12 @@ def wait(folder: Path, interval: float, show: Callable[[list[SlurmJob]], None]) 
         time.sleep(interval)
 
 
-def _run(command: list[str], timeout: float = TIMEOUT) -> str:
+def ask(command: list[str], timeout: float = TIMEOUT) -> str:
+    """Return what a program of SLURM prints.
+
+    Raises:
+        SlurmError: It fails or does not end in time.
+    """
     hint = "retry once SLURM answers; nothing was changed"
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)

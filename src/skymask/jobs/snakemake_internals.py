@@ -7,7 +7,9 @@ version of Snakemake breaks.
 
 import logging
 import os
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ CHATTER = ("Select jobs to execute", "Execute ", "Trying to restart job", "RuleE
 
 TERMINATING = "Terminating processes on user request"
 """How the message begins with which Snakemake answers Ctrl-C; there is no event for that."""
+
+_WITHOUT_OUTPUT = re.compile(r"Job (\d+) +completed successfully, but some output files are")
 
 
 def config_files(workflow: Any) -> list[str]:
@@ -109,3 +113,37 @@ def event(record: logging.LogRecord) -> str:
     Why: an enumeration of snakemake-interface-logger-plugins, whose type differs between versions.
     """
     return str(getattr(getattr(record, "event", None), "value", ""))
+
+
+@dataclass(frozen=True)
+class JobError:
+    """A failed job: its number, Snakemake's message, and what a cluster knows about it.
+
+    ``cluster_job`` is the cluster's number of the job, and ``cluster_logs`` are the cluster's logs
+    of it; both are empty for a job of this machine and for one that the cluster refused.
+    """
+
+    number: int
+    message: str = ""
+    cluster_job: str = ""
+    cluster_logs: tuple[Path, ...] = ()
+
+
+def job_error(record: logging.LogRecord) -> JobError | None:
+    """Return the failed job of a log record; ``None`` for any other record.
+
+    Why: the event of a failed job joins the logs of the rule with those of the cluster, and a job
+    that ended without its output has no event of its own, only a sentence.
+    """
+    values = record.__dict__
+    if event(record) == "job_error":
+        logs = values.get("log") or []
+        number = (values.get("aux") or {}).get("external_jobid")
+        # the logs of the rule come first: this workflow has one in each rule that runs
+        cluster_logs = tuple(Path(log) for log in logs[1:] if log)
+        message = values.get("rule_msg") or ""
+        return JobError(values["jobid"], message, str(number or ""), cluster_logs)
+    if event(record) == "error" and values.get("exception") == "MissingOutputException":
+        found = _WITHOUT_OUTPUT.search(record.getMessage())
+        return JobError(int(found[1]), record.getMessage()) if found else None
+    return None
