@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from skymask.jobs import log as jobs_log
-from skymask.jobs import monitor, progress
+from skymask.jobs import monitor, progress, slurm_ends
 from skymask.jobs.monitor import Job, Monitor
 
 
@@ -37,8 +37,8 @@ def finish(watcher, number):
     watcher.emit(record(event="job_finished", job_id=number))
 
 
-def fail(watcher, number):
-    watcher.emit(record(event="job_error", jobid=number))
+def fail(watcher, number, **values):
+    watcher.emit(record(event="job_error", jobid=number, **values))
 
 
 def study(tmp_path):
@@ -130,6 +130,126 @@ def test_a_killed_job_shows_the_end_of_its_log_and_is_retried(tmp_path):
     before = out.getvalue()
     watcher.end()
     assert out.getvalue() == before
+
+
+def test_the_error_of_snakemake_belongs_to_the_job_whose_thread_reported_it(tmp_path):
+    jobs = study(tmp_path)
+    watcher, out = watch(jobs)
+    for number in (0, 1, 2):
+        begin(watcher, number, jobs[number])
+    for thread, name in ((10, "SIGKILL: 9"), (11, "SIGSEGV: 11")):
+        text = f"RuleException:\nCommand 'x' died with <Signals.{name}>."
+        watcher.emit(record(text, "error", exception="RuleException", thread=thread))
+    fail(watcher, 1, thread=11)
+    fail(watcher, 0, thread=10)
+    # an error is that of one job only
+    fail(watcher, 2, thread=10)
+    shown = [line for line in out.getvalue().splitlines() if line.startswith("    it ")]
+    assert [re.search(r"SIG\w+|without", line)[0] for line in shown] == [
+        "SIGSEGV",
+        "SIGKILL",
+        "without",
+    ]
+
+
+def test_the_kernels_count_tells_why_a_job_was_killed(tmp_path, monkeypatch):
+    counts = iter([5, 5, 6, None, 7])
+    monkeypatch.setattr(monitor.causes, "oom_kills", lambda: next(counts))
+    jobs = study(tmp_path)
+    watcher, out = watch(jobs)
+    text = "RuleException:\nCommand 'x' died with <Signals.SIGKILL: 9>."
+    begin(watcher, 0, jobs[0])
+    begin(watcher, 1, jobs[1])
+    watcher.emit(record(text, "error"))
+    fail(watcher, 0)
+    assert "    the kernel killed it (SIGKILL), as memory ran out: " in out.getvalue()
+    begin(watcher, 2, jobs[2])
+    watcher.emit(record(text, "error"))
+    fail(watcher, 2)
+    assert "    it was killed (SIGKILL), perhaps for lack of memory: " in out.getvalue()
+
+
+def test_slurm_is_asked_about_its_job_and_its_log_is_named(tmp_path, monkeypatch):
+    jobs, asked = study(tmp_path), []
+    watcher, out = watch(jobs)
+
+    def answer(_, number):
+        asked.append(number)
+        return slurm_ends.End("NODE_FAIL", node="c1")
+
+    monkeypatch.setattr(slurm_ends.Ends, "of", answer)
+    (tmp_path / "12.log").write_text("slurmstepd: error: the node is gone\n")
+    for number in ("12", "13"):
+        begin(watcher, 0, jobs[0])
+        logs = [str(jobs[0].log), str(tmp_path / f"{number}.log")]
+        fail(watcher, 0, log=logs, aux={"external_jobid": number}, rule_msg="SLURM-job failed")
+    assert asked == ["12", "13"]
+    assert out.getvalue().splitlines() == [
+        "",
+        "failed: span a rounds 1 to 5",
+        "    SLURM job 12 was lost: its node c1 failed; a retry runs on another node",
+        "    | slurmstepd: error: the node is gone",
+        f"    SLURM log: {tmp_path / '12.log'}",
+        "    span a rounds 1 to 5: retrying",
+        "",
+        "failed: span a rounds 1 to 5",
+        "    SLURM job 13 was lost: its node c1 failed; a retry runs on another node",
+    ]
+
+
+def test_a_job_without_its_output_has_failed(tmp_path):
+    jobs = study(tmp_path)
+    watcher, out = watch(jobs)
+    watcher.start()
+    begin(watcher, 4, jobs[4])
+    text = (
+        "MissingOutputException in file x, line 1:\nJob 4  completed successfully, but "
+        "some output files are missing. Missing files after 1 seconds. If that is the case, "
+        "consider to increase the wait time with --latency-wait:\na/b (missing locally)"
+    )
+    missing = record(text, "error", exception="MissingOutputException")
+    # shown once, in the monitor's words
+    assert not watcher.passes(missing)
+    watcher.emit(missing)
+    watcher.end()
+    sentence = "the job itself finished, but its output a/b is missing here"
+    assert out.getvalue().count(sentence) == 2
+    assert "1 job failed" in out.getvalue()
+
+
+class Queue:
+    """Explanations of a queue, one for each look."""
+
+    def __init__(self, *texts):
+        self.texts, self.looks, self.moves = list(texts), 0, 0
+
+    def look(self):
+        self.looks += 1
+        text = self.texts.pop(0) if self.texts else None
+        if isinstance(text, Exception):
+            raise text
+        return text
+
+    def moved(self):
+        self.moves += 1
+
+
+def test_a_queue_that_does_not_move_is_explained_while_jobs_are_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(monitor, "TICK", 0.001)
+    monkeypatch.setattr(monitor.slurm_queue, "STILL", 0.001)
+    jobs, out = study(tmp_path), io.StringIO()
+    queue = Queue(None, OSError("broken"), "2 jobs wait")
+    watcher = Monitor(jobs, 2, str, out, queue).start()
+    assert queue.looks == 0
+    begin(watcher, 0, jobs[0])
+    begin(watcher, 1, jobs[1])
+    while queue.looks < 5:
+        pass
+    finish(watcher, 0)
+    fail(watcher, 1)
+    watcher.end()
+    assert out.getvalue().splitlines()[0] == "2 jobs wait"
+    assert queue.moves == 2
 
 
 def test_an_error_that_an_earlier_call_logged_is_not_shown(tmp_path):

@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from snakemake.jobs import Job as SingleJob
 from snakemake.scheduling import job_scheduler
 
 import skymask
@@ -138,6 +140,84 @@ def test_snakemake_still_words_its_messages_so(text):
         assert RuleException.__name__ == "RuleException"
     else:
         assert f'"{text}' in source
+
+
+ERRORS = """
+import json, logging
+from pathlib import Path
+from skymask.jobs import snakemake_internals as internals
+
+class Listener(logging.Handler):
+    def emit(self, record):
+        error = internals.job_error(record)
+        if error or internals.event(record) == "error":
+            told = [error and [error.number, error.message], record.thread, record.getMessage()]
+            with open("errors", "a") as file:
+                print(json.dumps(told), file=file)
+
+onstart: logging.getLogger("snakemake.logging").addHandler(Listener())
+rule all:
+    input: "killed", "missing", "recorded"
+rule killed:
+    output: "killed"
+    log: "killed.log"
+    shell: "kill -9 $$"
+rule missing:
+    output: "missing"
+    shell: "true"
+rule recorded:
+    output: "recorded"
+    benchmark: "recorded.tsv"
+    shell: "mkdir {output}.tsv; touch {output}"
+"""
+
+
+def test_failed_jobs_and_the_errors_before_them_are_recognised(tmp_path):
+    (tmp_path / "Snakefile").write_text(ERRORS)
+    subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "1", "-k", "--latency-wait", "0"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(skymask.__file__).parents[1])},
+        capture_output=True,
+        check=False,
+    )
+    last, texts = {}, []
+    for line in (tmp_path / "errors").read_text().splitlines():
+        error, thread, text = json.loads(line)
+        if error:
+            texts.append((error[1] or "") + last.pop(thread, ""))
+        else:
+            last[thread] = text
+    assert len(texts) == 3
+    for words in ("died with <Signals.SIGKILL: 9>", "[Errno 21]", "some output files are missing"):
+        assert len([text for text in texts if words in text]) == 1
+
+
+def test_the_number_and_the_log_of_a_cluster_job_are_recognised():
+    assert internals.job_error(logging.LogRecord("", 0, "", 0, "", (), None)) is None
+    info = SingleJob.get_log_error_info(
+        SimpleNamespace(
+            dag=SimpleNamespace(
+                jobid=lambda job: 4,
+                workflow=SimpleNamespace(
+                    deployment_settings=SimpleNamespace(deployment_method=set())
+                ),
+            ),
+            rule=SimpleNamespace(name="span"),
+            input=[],
+            output=[],
+            log=["own.log"],
+            container_img=None,
+            shellcmd=None,
+        ),
+        msg="SLURM-job '12' failed",
+        # as the executor plugin of SLURM and its base class pass them
+        aux_logs=["slurm/12.log", None],
+        external_jobid="12",
+    )
+    record = logging.makeLogRecord(info)
+    expected = internals.JobError(4, "SLURM-job '12' failed", "12", (Path("slurm/12.log"),))
+    assert internals.job_error(record) == expected
 
 
 def test_a_record_without_an_event_has_no_name():

@@ -87,22 +87,22 @@ def cause(
     done, exit_ = own is not None and own.state == "done", _EXIT.search(text)
     if error.cluster_job:
         cluster = [line for path in error.cluster_logs for line in _lines(path)]
-        end = (ends.of(error.cluster_job) if ends else None) or _reported(error)
+        end = _asked(ends, error.cluster_job) or _reported(error)
         failed = slurm_ends.state_of(end, cluster) == "FAILED"
         exit_ = _EXIT.search("\n".join(cluster))
-        told = [line for line in cluster if _ERROR.fullmatch(line)]
+        told = _told(cluster)
         lines = slurm_ends.lines_of_slurm(cluster) or _own_lines(log, own) or told or cluster
         if failed and exit_:
             ended = _ended(exit_, own, on_slurm=True)
             sentence = f"in SLURM job {error.cluster_job}, {ended}"
         elif failed and done:
-            sentence, lines = _unrecorded(error, cluster), []
+            sentence, lines = _unrecorded(error, told, done), []
         else:
             sentence = slurm_ends.sentence(error.cluster_job, end, cluster, rule)
     elif refused := _refused(error):
         sentence = refused
-    elif _MISSING.search(error.message) or (done and not exit_):
-        sentence = _unrecorded(error, text.splitlines())
+    elif _MISSING.search(error.message) or (not exit_ and (done or text)):
+        sentence = _unrecorded(error, _told(text.splitlines()), done)
     else:
         sentence, lines = _ended(exit_, own, kernel_killed), _own_lines(log, own)
     return Cause(sentence, tuple(lines[-TAIL:]), tuple(logs))
@@ -127,19 +127,34 @@ def _own_lines(log: Path | None, own: JobLog | None) -> list[str]:
     return [line for line in lines if not line.startswith("skymask: ")]
 
 
-def _unrecorded(error: JobError, text: Sequence[str]) -> str:
-    """Say what prevented Snakemake from recording a job that has done its work."""
+def _told(lines: Sequence[str]) -> list[str]:
+    """Return the errors of Python or Snakemake among some lines."""
+    return [line.strip() for line in lines if _ERROR.fullmatch(line.strip())]
+
+
+def _unrecorded(error: JobError, told: Sequence[str], done: bool) -> str:
+    """Say what failed outside the job's own process."""
     if missing := _MISSING.search(error.message):
         return (
             f"the job itself finished, but its output {missing[1]} is missing here: on a network "
             "file system raise --latency-wait, else find out what removed it"
         )
-    told = [line.strip() for line in text if _ERROR.fullmatch(line.strip())]
     reason = f" ({told[-1]})" if told else ""
-    return (
-        f"the job itself finished, but its result could not be recorded{reason}: free space on the "
-        "disk with results and .snakemake, or make it writable"
+    remedy = (
+        "free space on the disk with results and .snakemake, or make it writable"
+        if not told or "[Errno" in told[-1]
+        else "see the lines above"
     )
+    if done:
+        return f"the job itself finished, but its result could not be recorded{reason}: {remedy}"
+    return f"Snakemake could not run the job or record its result{reason}: {remedy}"
+
+
+def _asked(ends: slurm_ends.Ends | None, number: str) -> slurm_ends.End | None:
+    # an error of the question must not hide the failure
+    with suppress(Exception):
+        return ends.of(number) if ends else None
+    return None
 
 
 def _reported(error: JobError) -> slurm_ends.End | None:

@@ -126,7 +126,15 @@ def ask(command: list[str], timeout: float = TIMEOUT) -> str:
     """
     hint = "retry once SLURM answers; nothing was changed"
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+            # folders and reasons may have any bytes in their names
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
     except subprocess.TimeoutExpired as error:
         raise SlurmError(f"{command[0]} gave no answer in {timeout:g} s: {hint}") from error
     except OSError as error:

@@ -177,7 +177,7 @@ def sentence(number: str, end: End | None, log: Iterable[str], rule: str) -> str
             f"--set-resources {rule}:mem_mb=MB"
         )
     if state in _SENTENCES:
-        return f"{job} {_SENTENCES[state].format(on=on)}"
+        return f"{job} {_SENTENCES[state].format(node=f' {end.node}' if end.node else '')}"
     if state == "FAILED" and end.signal:
         return f"{job} was ended by {_signal(end.signal)}{on}"
     if state == "FAILED":
@@ -188,12 +188,12 @@ def sentence(number: str, end: End | None, log: Iterable[str], rule: str) -> str
 
 
 _SENTENCES = {
-    "NODE_FAIL": "was lost: its node failed{on}; a retry runs on another node",
-    "BOOT_FAIL": "did not start: its node did not boot{on}; a retry runs on another node",
-    "PREEMPTED": "was preempted{on}: its place went to a job of higher priority",
+    "NODE_FAIL": "was lost: its node{node} failed; a retry runs on another node",
+    "BOOT_FAIL": "did not start: its node{node} did not boot; a retry runs on another node",
+    "PREEMPTED": "was preempted: its place went to a job of higher priority",
     "DEADLINE": "was ended at its deadline",
     "REVOKED": "was revoked by another cluster",
-    "LAUNCH_FAILED": "did not start: SLURM could not launch it{on}",
+    "LAUNCH_FAILED": "did not start: SLURM could not launch it on its node{node}",
 }
 
 
