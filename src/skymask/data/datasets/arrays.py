@@ -62,21 +62,23 @@ def not_found(name: str, folders: list[Path], fix: str, failure: str = "") -> Da
     )
 
 
-def check_size(place: Path, file: str, size: int) -> None:
+def check_size(place: Path, file: str, size: int, largest: int | None = None) -> None:
     """Refuse a file that is too large to be part of a data set.
 
     Args:
         place: Path of the archive.
         file: Name of the file.
         size: Its unpacked size in bytes.
+        largest: Limit on it; by default ``LARGEST``.
 
     Raises:
-        DataError: The size is above ``LARGEST``.
+        DataError: The size is above the limit.
     """
-    if size > LARGEST:
+    largest = LARGEST if largest is None else largest
+    if size > largest:
         raise DataError(
-            f"{place} is not what it should be: {file} in it has {size} bytes or more unpacked, no "
-            f"file of a data set has more than {LARGEST}. Replace it"
+            f"{place} is not what it should be: {file} in it has {size} bytes or more unpacked, "
+            f"more than {largest}. Replace it"
         )
 
 

@@ -1,11 +1,12 @@
 """CIFAR-10 and CIFAR-100 from local files or torchvision's download."""
 
+import gzip
 import hashlib
 import io
 import pickle
-import tarfile
 import tempfile
 import zlib
+from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from skymask.archives import ArchiveError, tar_members
 from skymask.contracts import describes
 from skymask.data.datasets.arrays import Arrays, DataError, check_size, not_found, unpacked
 
@@ -65,15 +67,16 @@ def cifar100(folders: list[Path]) -> Arrays:
 def _load(name: str, known: _Known, key: str, classes: int, folders: list[Path]) -> Arrays:
     """Read the data set; ``known`` is torchvision's class, with names and checksums."""
     place = _find(known, folders) or _download(name, known, folders)
-    files = [file for file, _ in (*known.train_list, *known.test_list)]
-    contents = unpacked(place, files) if place.is_dir() else _from_archive(place, known, files)
+    digests = {file: digest for file, digest in (*known.train_list, *known.test_list)}
+    if place.is_dir():
+        contents = unpacked(place, digests)
+        for file, digest in digests.items():
+            _check_digest(f"{file} in {place}", name, contents[file], digest)
+    else:
+        contents = _from_archive(name, place, known, digests)
 
     def part(listed: list[list[str]]) -> Part:
-        pairs = []
-        for file, digest in listed:
-            label = f"{file} in {place}"
-            _check_digest(label, name, contents[file], digest)
-            pairs.append(_samples(label, contents[file], key, classes))
+        pairs = [_samples(f"{file} in {place}", contents[file], key, classes) for file, _ in listed]
         images, labels = zip(*pairs, strict=True)
         return np.concatenate(images), np.concatenate(labels)
 
@@ -105,21 +108,26 @@ def _download(name: str, known: _Known, folders: list[Path]) -> Path:
     return target
 
 
-def _from_archive(place: Path, known: _Known, files: list[str]) -> dict[str, bytes]:
-    wanted = {f"{known.base_folder}/{file}": file for file in files}
+def _from_archive(
+    name: str, place: Path, known: _Known, digests: Mapping[str, str]
+) -> dict[str, bytes]:
+    """Read the files of ``digests`` from the archive; each is checked before the next is read."""
+    wanted = {f"{known.base_folder}/{file}": file for file in digests}
     contents = {}
     try:
-        # as a stream: going back in a compressed archive would unpack it again
-        with tarfile.open(place, "r|*") as archive:
-            for member in archive:
+        with place.open("rb") as plain:
+            zipped = plain.read(2) == b"\x1f\x8b"
+            plain.seek(0)
+            # as a stream: going back in a compressed archive would unpack it again
+            for member in tar_members(gzip.GzipFile(fileobj=plain) if zipped else plain):
                 file = wanted.get(member.name.removeprefix("./"))
-                stream = archive.extractfile(member) if file and member.isfile() else None
-                if file and stream:
+                if file and member.is_file:
                     check_size(place, file, member.size)
-                    contents[file] = stream.read()
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+                    contents[file] = member.read()
+                    _check_digest(f"{file} in {place}", name, contents[file], digests[file])
+    except (ArchiveError, OSError, EOFError, zlib.error) as error:
         raise DataError(f"{place} cannot be unpacked ({error}): replace it") from error
-    missing = [file for file in files if file not in contents]
+    missing = [file for file in digests if file not in contents]
     if missing:
         raise DataError(
             f"{place} lacks {', '.join(missing)} in {known.base_folder}: it is truncated or "

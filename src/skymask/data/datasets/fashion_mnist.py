@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skymask.contracts import describes
-from skymask.data.datasets.arrays import LARGEST, Arrays, DataError, check_size, not_found
+from skymask.data.datasets.arrays import Arrays, DataError, check_size, not_found
 
 # SHA-256 of the uncompressed files: archives differ between distributors, the content does not
 CONTENT = {
@@ -19,6 +19,9 @@ CONTENT = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
+
+LARGEST = 60_000 * 28 * 28 + 16
+"""Unpacked size of the largest of the four files, in bytes: its images and a header."""
 
 
 @describes(shape=(1, 28, 28), classes=10, train=60000, test=10000)
@@ -80,7 +83,7 @@ def _read(name: str, path: Path) -> npt.NDArray[np.uint8]:
             content = file.read(LARGEST + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be unpacked ({error}): replace it") from error
-    check_size(path, name, len(content))
+    check_size(path, name, len(content), LARGEST)
     digest = hashlib.sha256(content).hexdigest()
     if digest != CONTENT[name]:
         raise DataError(

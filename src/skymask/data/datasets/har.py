@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skymask.archives import ArchiveError, open_zip, unzipped
 from skymask.contracts import describes
 from skymask.data.datasets.arrays import Arrays, DataError, check_size, not_found, unpacked
 
@@ -32,6 +33,10 @@ ACTIVITIES = (
 """Kaggle's names of UCI's labels 1 … 6."""
 
 FEATURES, SUBJECTS = 561, 30
+
+LARGEST = 1 << 27
+"""Limit on the unpacked size of the six files together, and of the archive in the archive, in
+bytes; they have 2^26.5 and 2^25.9."""
 
 # the split is part of the data set: every seed trains and tests on the same samples
 SPLIT_SEED, EVERY = 0, 5
@@ -130,14 +135,16 @@ def _files() -> list[str]:
 def _in_archive(place: Path) -> dict[str, bytes]:
     """Read the six files of UCI's archive, or of the one inside it."""
     try:
-        with zipfile.ZipFile(place) as outer:
+        with place.open("rb") as file, open_zip(file) as outer:
             if f"{FOLDER}.zip" not in outer.namelist():
-                return {file: _member(place, outer, f"{FOLDER}/{file}") for file in _files()}
-            with zipfile.ZipFile(io.BytesIO(_member(place, outer, f"{FOLDER}.zip"))) as inner:
-                return {file: _member(place, inner, f"{FOLDER}/{file}") for file in _files()}
+                return _members(place, outer)
+            content = _member(place, outer, f"{FOLDER}.zip", LARGEST)
+            with open_zip(io.BytesIO(content)) as inner:
+                return _members(place, inner)
     except KeyError as error:
         raise DataError(f"{place} lacks a file ({error.args[0]}): {FIX}") from error
     except (
+        ArchiveError,
         zipfile.BadZipFile,
         EOFError,
         NotImplementedError,
@@ -148,10 +155,20 @@ def _in_archive(place: Path) -> dict[str, bytes]:
         raise DataError(f"{place} cannot be unpacked ({error}): replace it") from error
 
 
-def _member(place: Path, archive: zipfile.ZipFile, name: str) -> bytes:
+def _members(place: Path, archive: zipfile.ZipFile) -> dict[str, bytes]:
+    """Read the six files of an archive, which have at most ``LARGEST`` bytes together."""
+    contents: dict[str, bytes] = {}
+    rest = LARGEST
+    for file in _files():
+        contents[file] = _member(place, archive, f"{FOLDER}/{file}", rest)
+        rest -= len(contents[file])
+    return contents
+
+
+def _member(place: Path, archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
     """Read a file of an archive; no more is unpacked than the size that the archive states."""
-    check_size(place, name, archive.getinfo(name).file_size)
-    return archive.read(name)
+    check_size(place, name, archive.getinfo(name).file_size, largest)
+    return unzipped(archive, name, largest)
 
 
 def _from_uci(place: Path, contents: dict[str, bytes]) -> list[_Part]:
@@ -173,11 +190,12 @@ def _from_uci(place: Path, contents: dict[str, bytes]) -> list[_Part]:
 def _numbers(label: str, content: bytes, columns: int, **options: Any) -> Numbers:
     """Parse a text of numbers into [N, columns], as Python reads them, to the last bit."""
     try:
-        text = content.decode()
-        if not text.strip():
+        if not content.strip():
             raise ValueError("it is empty")
         settings = {"comments": None, "ndmin": 2, "encoding": "utf-8", **options}
-        values: Numbers = np.loadtxt(io.StringIO(text), **settings)
+        # decoded line by line: as a whole, each character would have four bytes
+        text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
+        values: Numbers = np.loadtxt(text, **settings)
     except ValueError as error:
         raise DataError(f"{label} cannot be read ({error}): {FIX}") from error
     if values.shape[1] != columns:
