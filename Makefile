@@ -23,6 +23,8 @@ HASHED := $(PIP) --require-hashes -r requirements.txt
 .PHONY: run report test test-all lint words format schema docs bench slurm pins clean
 
 run: .venv/run.stamp
+	@# names the line of a file that Snakemake cannot read
+	@$(BIN)/skymask status $(STUDY) --scale $(SCALE) > /dev/null
 	@SKYMASK_SUMMARY=later $(BIN)/snakemake --cores $(CORES) --configfile $(STUDY) --config scale=$(SCALE)
 	@$(BIN)/skymask summary $(STUDY) --scale $(SCALE)
 

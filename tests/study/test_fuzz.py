@@ -223,10 +223,12 @@ def test_a_value_given_twice_is_refused():
 NOT_YAML = [
     b"",
     b"\xff\xfe",
-    b"[" * 100_000,
-    b"study: 2020-99-99",
-    b"study: !!python/none",
+    b"study: x\n\trounds: 1",
+    b"study: x\nrounds: [1",
+    b"study: x\n---\nrounds: 1",
+    b"study: \x01",
     b"a: *b",
+    b"study: x " + b"#" * (2 << 20),
 ]
 
 
@@ -236,3 +238,28 @@ def test_a_file_that_is_no_study_is_named_in_the_message(tmp_path, capsys, conte
     path.write_bytes(content)
     assert cli.main(["status", str(path)]) == 1
     assert f"{path} is not a study file" in capsys.readouterr().err
+
+
+NOT_A_STUDY = {
+    b"[" * 100_000: "or lists nested 30 deep",
+    b"study: [" + b"1," * 120_000 + b"]": "the file has more than 100000 values",
+    b"study: x\na: &a {<<: *a}": "a.<<: contains itself, by an alias,",
+    b"study: 2020-99-99": "study: '2020-99-99' must match pattern",
+    b"study: !!python/none": "study: has the tag !!python/none in line 1",
+    b"study: 1\nrounds: " + b"1" * 5000: "rounds: is a number of 5000 digits in line 2",
+}
+
+
+@pytest.mark.parametrize("content", NOT_A_STUDY, ids=range(len(NOT_A_STUDY)))
+def test_odd_values_are_named(tmp_path, capsys, content):
+    path = tmp_path / "odd.yaml"
+    path.write_bytes(content)
+    assert cli.main(["status", str(path)]) == 1
+    error = capsys.readouterr().err
+    assert f"{path}: " in error
+    assert NOT_A_STUDY[content] in error
+
+
+def test_a_folder_is_no_study_file(tmp_path, capsys):
+    assert cli.main(["status", str(tmp_path)]) == 1
+    assert "Is a directory; name a file that can be read" in capsys.readouterr().err

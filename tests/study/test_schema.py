@@ -5,10 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 from jsonschema import Draft7Validator
 
-from skymask.study import schema
+from skymask.study import schema, strict_yaml
 from skymask.study.model import StudyFile
 from skymask.study.registry import entries
 
@@ -21,7 +20,7 @@ SHIPPED = [
 ]
 WRONG = sorted((Path(__file__).parent / "wrong_studies").glob("*.yaml"))
 
-# mistakes that no schema sees: between several values, or only Python reads the value like this
+# mistakes that no schema sees: between several values, in the YAML, or in how Python reads a value
 BEYOND_A_SCHEMA = {
     "all_cells_undefined",
     "bucketing_before_a_rule_that_remembers_clients",
@@ -29,6 +28,7 @@ BEYOND_A_SCHEMA = {
     "composition_ends_with_a_pre_aggregator",
     "composition_given_twice",
     "composition_of_defenses",
+    "composition_with_a_long_name",
     "coordinates_both_ways",
     "coordinates_of_an_unknown_layer",
     "coordinates_pick_among_layers",
@@ -38,8 +38,11 @@ BEYOND_A_SCHEMA = {
     "exclude_one_of_two_meets_nothing",
     "exclude_other_parameter",
     "fewer_clients_than_classes",
-    "infinite_learning_rate",
+    "folder_with_a_long_name",
     "keep_updates_beyond_the_rounds",
+    "key_twice_in_a_method",
+    "key_twice_in_an_exclusion",
+    "key_twice_in_small",
     "many_cells_one_mistake",
     "model_too_large_for_images",
     "natural_clients_of_another_number",
@@ -63,7 +66,7 @@ BEYOND_A_SCHEMA = {
 
 
 def read(path):
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return strict_yaml.read(path)[0]
 
 
 def test_the_committed_schema_is_the_generated_one():

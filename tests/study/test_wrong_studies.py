@@ -25,9 +25,18 @@ def marks(path, name):
 
 
 def message(path):
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    """The mistakes of a file, as a command and as the Snakefile report them."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        config = yaml.safe_load(text)
+    except ValueError:
+        config = None  # Snakemake does not get as far as the Snakefile
     with pytest.raises(StudyError) as caught:
-        load.from_config(config, path.name)
+        load.from_files([path], config=config)
+    if config is not None and "study" in config:
+        with pytest.raises(StudyError) as again:
+            load.from_files([path])
+        assert again.value.problems == caught.value.problems
     return caught.value
 
 
@@ -37,7 +46,7 @@ def test_a_study_with_mistakes_is_refused_with_all_of_them(path):
     text = str(error)
     for fragment in marks(path, "expect"):
         assert fragment in text
-    assert text.startswith(f"{path.name}: ")
+    assert text.startswith(f"{path}: ")
     assert text.splitlines()[1:] == [f"  - {problem}" for problem in error.problems]
     assert [str(len(error.problems))] == marks(path, "mistakes")
 
@@ -58,8 +67,16 @@ def test_the_base_of_the_wrong_studies_is_valid():
 def test_mistakes_are_counted():
     one = message(REPOSITORY / "tests" / "study" / "wrong_studies" / "unknown_key.yaml")
     many = message(REPOSITORY / "tests" / "study" / "wrong_studies" / "many_mistakes.yaml")
-    assert str(one).startswith("unknown_key.yaml: a mistake, nothing was started\n")
-    assert str(many).startswith("many_mistakes.yaml: 9 mistakes, nothing was started\n")
+    assert (
+        str(one)
+        .split("/wrong_studies/")[-1]
+        .startswith("unknown_key.yaml: a mistake, nothing was started\n")
+    )
+    assert (
+        str(many)
+        .split("/wrong_studies/")[-1]
+        .startswith("many_mistakes.yaml: 9 mistakes, nothing was started\n")
+    )
     assert len(many.problems) == len(set(many.problems)) == 9
 
 
@@ -97,3 +114,23 @@ def test_snakemake_refuses_a_study_with_mistakes_before_any_job(tmp_path):
     assert "Error in file" not in shown  # Snakemake's own way to show a Python error
     assert ", line " not in shown
     assert not (tmp_path / "results").exists()
+
+
+def test_snakemake_refuses_what_its_own_reading_of_yaml_accepts(tmp_path):
+    path = REPOSITORY / "tests" / "study" / "wrong_studies" / "sexagesimal_number.yaml"
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))["rounds"] == 90
+    done = snakemake_dry_run(path, tmp_path)
+    shown = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "Traceback" not in shown
+    for problem in message(path).problems:
+        assert f"  - {problem}\n" in shown
+
+
+@pytest.mark.parametrize("content", ["study: x\n__use_yte__: true\n", "study: x\nrounds: [1\n"])
+def test_snakemake_shows_no_traceback_for_a_file_that_is_no_study(tmp_path, content):
+    path = tmp_path / "odd.yaml"
+    path.write_text(content)
+    done = snakemake_dry_run(path, tmp_path)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout + done.stderr

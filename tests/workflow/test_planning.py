@@ -34,6 +34,25 @@ def test_a_key_written_twice_is_refused(bare, tmp_path):
     assert re.search(r"rounds: is written twice, in lines \d+ and \d+ of study.yaml", done.stdout)
 
 
+@pytest.mark.parametrize(
+    ("lines", "mistake"),
+    [
+        ("small: {rounds: 2, rounds: 3}\n", "small.rounds: is written twice, in line"),
+        ("global_lr: 1:30\n", "global_lr: '1:30' must be a number"),
+        ("__use_yte__: true\n", "__use_yte__: is for templates"),
+        ("? [1]\n: 2\n", ""),
+    ],
+)
+def test_what_snakemake_would_accept_is_refused(bare, tmp_path, lines, mistake):
+    project = bare.clone(tmp_path / "project")
+    with (project.folder / "study.yaml").open("a") as study:
+        study.write(lines)
+    done = project.snakemake("-n", check=False)
+    assert done.returncode != 0
+    assert mistake in done.stdout
+    assert "Traceback" not in done.stdout
+
+
 def test_the_default_study_is_planned_without_a_configfile(bare):
     command = bare.command("-n")
     command = command[: command.index("--configfile")]

@@ -44,11 +44,10 @@ wildcard_constraints:
 
 
 def read_study():
-    files = internals.config_files(workflow)
+    files = [*map(os.path.relpath, internals.config_files(workflow))]
     try:
-        shown = [*map(os.path.relpath, files)]
-        return load.from_files(shown, internals.config_overrides(workflow), config)
-    except StudyError as error:
+        return load.from_files(files, internals.config_overrides(workflow), config)
+    except (StudyError, load.UnreadableError) as error:
         print(f"\n{error}", file=sys.stderr)
         sys.exit(1)
 

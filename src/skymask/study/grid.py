@@ -10,7 +10,7 @@ from skymask.study.experiment import Experiment, Method
 from skymask.study.labels import label, value_label
 from skymask.study.model import AXES, INVALID, flat, validate
 from skymask.study.registry import entries
-from skymask.study.scale import scaled
+from skymask.study.scale import named, scaled
 from skymask.study.validation import shown, too_large, too_many, unknown
 
 Point = dict[str, Any]
@@ -134,7 +134,7 @@ def read(config: Mapping[str, Any], file: str = "study") -> Study:
     if problems:
         raise StudyError(file, problems)
     return Study(
-        name=values["study"],
+        name=named(values["study"], values["scale"]),
         cells=cells,
         rounds_per_job=values["rounds_per_job"],
         keep_updates=frozenset(values["keep_updates"]),

@@ -6,7 +6,12 @@ from typing import Any
 
 import yaml
 
-from skymask.study import grid
+from skymask.study import grid, strict_yaml
+from skymask.study.strict_yaml import UnreadableError
+from skymask.study.validation import too_large
+
+TEMPLATE = "__use_yte__"
+"""The key that makes Snakemake run the expressions in a file."""
 
 
 def from_config(config: Mapping[str, Any], file: str = "study") -> grid.Study:
@@ -33,24 +38,43 @@ def from_files(
         files: YAML files; the keys of a later one replace those of an earlier one.
         overrides: Keys that replace those of the files, as Snakemake reads its ``--config``.
         config: The values of the files and overrides, where Snakemake has merged them already.
-            The overrides are written into it again, with the types that they would have in a file;
+            What it read as YAML 1.1 is replaced by what the files mean in YAML 1.2, and the
+            overrides are written into it again, with the types that they would have in a file;
             a key that it lacks belongs to a workflow that uses this one as a module.
 
     Raises:
         FileNotFoundError: A file does not exist.
         StudyError: A key is written twice, or the study has mistakes; the message lists them all.
-        ValueError: A file is not YAML, or not a study file.
+        UnreadableError: A file is not YAML, or not a study file.
     """
-    overrides = typed(overrides or {})
-    if config is None:
-        config = {}
-        for values in [*map(_read, files), overrides]:
-            _merge(config, values)
+    given, overrides = overrides or {}, typed(overrides or {})
     shown = ", ".join(map(str, files)) or "study"
-    repeated = [problem for file in files for problem in repeated_keys(file)]
-    if repeated:
-        raise grid.StudyError(shown, repeated)
-    _merge(config, {key: value for key, value in overrides.items() if key in config})
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for file in files:
+        content, found = strict_yaml.read(file)
+        problems += found
+        if not found and (
+            not isinstance(content, dict) or (config is None and "study" not in content)
+        ):
+            raise UnreadableError(
+                f"{file} is not a study file: it needs a line like study: my_study"
+            )
+        _merge(values, content or {})
+    if TEMPLATE in values and "study" in values:
+        problems.append(f"{TEMPLATE}: is for templates, whose values nothing checks: remove it")
+    flood = too_large(values)
+    if problems or flood:
+        raise grid.StudyError(shown, problems or [flood or ""])
+    _merge(values, overrides)
+    if config is None:
+        config = values
+    else:
+        merged: dict[str, Any] = {}
+        for content in [*map(_as_snakemake, files), given]:
+            _merge(merged, content)
+        _replace(config, merged, values)
+        _merge(config, {key: value for key, value in overrides.items() if key in config})
     return from_config(config, shown)
 
 
@@ -63,56 +87,49 @@ def typed(given: Any) -> Any:
         return {key: typed(value) for key, value in given.items()}
     if isinstance(given, list):
         return [typed(value) for value in given]
-    if not isinstance(given, str):
-        return given
-    try:
-        value = yaml.safe_load(given)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return given
-    # a date, or a mapping in quotes, was meant as text
-    return value if value is None or isinstance(value, bool | int | float) else given
+    return strict_yaml.plain(given) if isinstance(given, str) else given
 
 
-def repeated_keys(file: str | Path) -> list[str]:
-    """Return a sentence for each key that a mapping of a YAML file has twice.
+def _as_snakemake(file: str | Path) -> Any:
+    """Return the values of a file as Snakemake reads it, by YAML 1.1."""
+    return yaml.safe_load(Path(file).read_text(encoding="utf-8"))
 
-    YAML keeps the last value and drops the others without a word.
+
+def _replace(config: dict[str, Any], merged: Any, values: Any) -> None:
+    """Put values of the files in place of those that Snakemake read.
+
+    Args:
+        config: What Snakemake read; of a module, what the other workflow chose of it.
+        merged: The values of the files by YAML 1.1; ``config`` itself unless this is a module.
+        values: The same by YAML 1.2.
     """
-    root = yaml.compose(Path(file).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    return [*_repeated(root, "", set(), str(file))] if root else []
+    pairs = [*_mappings(merged, values)]
+    for key, value in config.items():
+        for old, new in pairs:
+            if key in old and key in new and _same(value, old[key]):
+                config[key] = new[key]
+                break
 
 
-def _repeated(node: yaml.Node, path: str, seen: set[int], file: str) -> Iterator[str]:
-    if id(node) in seen:
-        return  # an alias, perhaps of a node that contains it
-    seen.add(id(node))
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _repeated(item, path, seen, file)
-    elif isinstance(node, yaml.MappingNode):
-        lines: dict[str, int] = {}
-        for key, value in node.value:
-            name = f"{path}.{key.value}" if path else str(key.value)
-            line = key.start_mark.line + 1
-            if name in lines:
-                yield (
-                    f"{name}: is written twice, in lines {lines[name]} and {line} of {file}: "
-                    "remove one"
-                )
-            lines[name] = line
-            yield from _repeated(value, name, seen, file)
+def _mappings(old: Any, new: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield each mapping in ``old`` with its counterpart in ``new``, outermost first."""
+    inner: list[tuple[Any, Any]] = []
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        yield old, new
+        inner = [(old[key], new[key]) for key in old if key in new]
+    elif isinstance(old, list) and isinstance(new, list):
+        inner = [*zip(old, new, strict=False)]
+    for pair in inner:
+        yield from _mappings(*pair)
 
 
-def _read(path: str | Path) -> dict[str, Any]:
-    """Return the values of a study file."""
-    try:
-        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # not only YAML's own errors: bytes that are not UTF-8, a date that does not exist
-        raise ValueError(f"{path} is not a study file, it cannot be read: {error}") from error
-    if not isinstance(config, dict) or "study" not in config:
-        raise ValueError(f"{path} is not a study file: it needs a line like study: my_study")
-    return config
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    # a NaN differs from itself
+    return bool(a == b) or (a != a and b != b)
 
 
 def _merge(config: dict[str, Any], changes: Mapping[str, Any]) -> None:

@@ -36,6 +36,9 @@ CONFIG = ConfigDict(extra="forbid", strict=True, validate_default=True, protecte
 GIVEN_ONLY = {"given_only": True}
 """Context of a validation that leaves out the parameters that a study does not give."""
 
+LONGEST_NAME = 100
+"""Most letters of a name that becomes part of a file name, which has at most 255."""
+
 _TYPES: dict[str, Any] = {
     "float": Number,
     "int": Integer,
@@ -208,6 +211,11 @@ def _compositions(kind: str, value: list[Any], info: ValidationInfo) -> list[Met
         problem = f"{names} ends with a pre-aggregator: {_COMPOSITION}"
     elif early:
         problem = f"{names} has the defense {early[0]!r} too early: {_COMPOSITION}"
+    elif len("_".join(map(str, names))) > LONGEST_NAME:
+        problem = (
+            f"{shown(names)} has names of more than {LONGEST_NAME} letters together, too many for "
+            "the name of a file: compose fewer"
+        )
     if problem:
         raise mistakes([f"{_place(kind)}: {problem}"])
     kinds = ["pre-aggregator"] * (len(value) - 1) + ["defense"]

@@ -15,7 +15,14 @@ from pydantic import (
 )
 
 from skymask.models.loss_names import LossName
-from skymask.study.methods import CONFIG, GIVEN_ONLY, Attack, Defense, Partition
+from skymask.study.methods import (
+    CONFIG,
+    GIVEN_ONLY,
+    LONGEST_NAME,
+    Attack,
+    Defense,
+    Partition,
+)
 from skymask.study.validation import (
     Axis,
     DatasetName,
@@ -23,11 +30,17 @@ from skymask.study.validation import (
     ModelName,
     Number,
     Positive,
+    folder,
     is_axis,
     mistake,
     mistakes,
     sentences,
 )
+
+SUFFIX = "_small"
+"""What the name of a study ends with at its small scale, so that both scales have own tables."""
+
+LearningRate = Annotated[Number, Field(gt=0, le=1e6)]
 
 INVALID: Any = object()
 """Stands for a value of an axis whose mistake has been reported."""
@@ -41,6 +54,14 @@ def _key(description: str, default: Any = ...) -> Any:
 def _distinct(value: list[str]) -> list[str]:
     if len(set(value)) < len(value):
         raise mistake("has an axis twice: remove one")
+    return value
+
+
+def _full_scale(value: str) -> str:
+    if value.endswith(SUFFIX):
+        raise mistake(
+            f"must not end with {SUFFIX}, as the tables of scale small do: choose another name"
+        )
     return value
 
 
@@ -61,9 +82,17 @@ class StudyFile(BaseModel):
 
     model_config = CONFIG
 
-    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")] = _key(
-        "The name of the study, of letters (A-Z, a-z), digits and underscores; its tables are "
-        "written to results/tables/{study}."
+    study: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9_]+$",
+            max_length=LONGEST_NAME,
+            json_schema_extra={"not": {"pattern": f"{SUFFIX}$"}},
+        ),
+        AfterValidator(_full_scale),
+    ] = _key(
+        "The name of the study, of at most 100 letters (A-Z, a-z), digits and underscores, without "
+        "_small at its end; its tables are written to results/tables/{study}."
     )
     dataset: Axis[DatasetName] = _key("The name of the data set.")
     model: Axis[ModelName] = _key("The name of the model that is trained.")
@@ -95,7 +124,7 @@ class StudyFile(BaseModel):
     defense: Axis[Defense] = _key(
         "The defense of the server, or a list of pre-aggregators and a defense."
     )
-    rounds: Axis[Positive] = _key("The number of rounds.")
+    rounds: Axis[Annotated[Positive, Field(le=1_000_000_000)]] = _key("The number of rounds.")
     evaluate_every: Axis[Positive] = _key(
         "The number of rounds from one evaluation to the next.", 5
     )
@@ -103,11 +132,11 @@ class StudyFile(BaseModel):
         "The number of passes over a client's samples in each round.", 1
     )
     batch_size: Axis[Positive] = _key("The number of samples in each step of SGD.", 32)
-    local_lr: Axis[Annotated[Number, Field(gt=0)]] = _key(
-        "The learning rate of the clients, per step of SGD."
+    local_lr: Axis[LearningRate] = _key(
+        "The learning rate of the clients, per step of SGD; at most 1,000,000."
     )
-    global_lr: Axis[Annotated[Number, Field(gt=0)]] = _key(
-        "The learning rate of the server, per round.", 1.0
+    global_lr: Axis[LearningRate] = _key(
+        "The learning rate of the server, per round; at most 1,000,000.", 1.0
     )
     gradient_clip: Axis[Annotated[Number, Field(gt=0)] | None] = _key(
         "The largest absolute value of a gradient's coordinates in local training; "
@@ -132,10 +161,10 @@ class StudyFile(BaseModel):
     training_seed: Axis[Annotated[Integer, Field(ge=0)]] = _key(
         "The seed of everything else: initial model, malicious clients, batches and attack.", 1
     )
-    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]+)?)$")] = _key(
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]{1,3})?)$")] = _key(
         "Where the tensors are: cpu, cuda or cuda:N.", "cpu"
     )
-    threads: Positive = _key(
+    threads: Annotated[Positive, Field(le=4096)] = _key(
         "The number of threads of a job; it can change the last bits of results.", 1
     )
     paired: list[Annotated[list[str], Field(min_length=2), AfterValidator(_distinct)]] = _key(
@@ -170,9 +199,11 @@ class StudyFile(BaseModel):
     scatter_round: Positive | None = _key(
         "The round whose mask coordinates are drawn; null is the last round.", None
     )
-    data_folders: Annotated[list[str], Field(min_length=1)] = _key(
-        "The folders in which data sets are looked for; downloads go to the first.",
-        ["data", "/usr/share/datasets/fashion-mnist"],
+    data_folders: Annotated[list[Annotated[str, AfterValidator(folder)]], Field(min_length=1)] = (
+        _key(
+            "The folders in which data sets are looked for; downloads go to the first.",
+            ["data", "/usr/share/datasets/fashion-mnist"],
+        )
     )
     scale: Literal["full", "small"] = _key(
         "The scale of the study: full, or small with the values of the key small.", "full"

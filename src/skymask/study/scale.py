@@ -3,11 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from skymask.study.model import StudyFile
+from skymask.study.model import SUFFIX, StudyFile
 from skymask.study.validation import shown, unknown
-
-SUFFIX = "_small"
-"""What the name of a study ends with at its small scale, so that both scales have own tables."""
 
 FIXED = ("study", "scale", "small")
 """Keys that are the same at every scale."""
@@ -42,8 +39,6 @@ def scaled(
         )
     changed = {key: value for key, value in small.items() if key in scalable}
     merged = {**config, **changed}
-    if isinstance(config.get("study"), str):
-        merged["study"] = named(config["study"], "small")
     reduced = {}
     for key, value in changed.items():
         field = StudyFile.model_fields[key]

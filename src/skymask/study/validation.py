@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import partial
@@ -17,10 +18,27 @@ from skymask.study.registry import entries
 LARGEST_GRID = 50_000
 """Most cells that a grid may have; reading them takes half a minute."""
 
-_MOST_VALUES, _MOST_DEPTH = 100_000, 30
+MOST_VALUES, MOST_DEPTH = 100_000, 30
+"""Most values that a study may have, and most lists and mappings around one."""
+
+TOO_LARGE = (
+    f"the file has more than {MOST_VALUES} values, or lists nested {MOST_DEPTH} deep: does an "
+    "alias (*name) of YAML contain itself? Write the values out"
+)
+
 _LARGEST_INTEGER = 2**63 - 1
+_SMALLEST, _LARGEST = 1e-37, 3e38
+"""Limits of the absolute value of a number: in 32 bits, others are 0 or infinite."""
+
+NUMBER = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+"""How a finite number is written: the core schema of YAML 1.2."""
+
 _LONGEST = 200
 """Most characters of a value that a message shows."""
+
+
+_LONGEST_NAME, _LONGEST_PATH = 255, 3000
+"""Most bytes of a file name, and most letters of a path with room for what is below it."""
 
 
 _PLAINER = {
@@ -60,6 +78,7 @@ def mistakes(sentences: list[str]) -> PydanticCustomError:
 
 
 def _integer(value: Any) -> Any:
+    _not_finite(value)
     if isinstance(value, float) and value.is_integer():
         raise mistake(f"must be an integer: write {int(value)}")
     if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
@@ -67,14 +86,27 @@ def _integer(value: Any) -> Any:
     return value
 
 
+def _not_finite(value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        what = "is not a number" if math.isnan(value) else "is infinite"
+        raise mistake(f"{what}: write a finite one")
+
+
 def _number(value: Any) -> Any:
-    """Return a float, so that a run has one name: YAML reads 1e7 as text and 1 as an int."""
+    """Return a float, so that a run has one name: YAML 1.1 reads 1e7 as text, and 1 is an int."""
     if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
+        if not re.fullmatch(NUMBER, value):
             return value
-    return value if isinstance(value, float) else _integer(value)
+        value = float(value)
+    if not isinstance(value, float):
+        return _integer(value)
+    _not_finite(value)
+    if value and not _SMALLEST <= abs(value) <= _LARGEST:
+        what, other = (
+            ("small", "a larger one, or 0") if abs(value) < 1 else ("large", "a smaller one")
+        )
+        raise mistake(f"is too {what} for the 32 bits of a tensor: write {other}")
+    return value
 
 
 def _name(kind: str, value: str) -> str:
@@ -112,9 +144,20 @@ Axis = Annotated[list[T], BeforeValidator(_listed), AfterValidator(_filled), One
 
 Integer = Annotated[int, BeforeValidator(_integer)]
 Positive = Annotated[Integer, Field(ge=1)]
-Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Number = Annotated[float, BeforeValidator(_number)]
 DatasetName = Annotated[str, AfterValidator(partial(_name, "dataset"))]
 ModelName = Annotated[str, AfterValidator(partial(_name, "model"))]
+
+
+def folder(value: str) -> str:
+    """Refuse a path that no file system can have."""
+    parts = value.encode("utf-8", "surrogatepass").split(b"/")
+    if "\0" in value or len(value) > _LONGEST_PATH or max(map(len, parts)) > _LONGEST_NAME:
+        raise mistake(
+            f"cannot be a folder: write no NUL, at most {_LONGEST_NAME} bytes between two /, and "
+            f"{_LONGEST_PATH} letters in all"
+        )
+    return value
 
 
 def is_axis(field: FieldInfo) -> bool:
@@ -163,6 +206,9 @@ def sentences(
                 lines = [f"{place or 'study file'}: {REPLACED[key]}"]
         elif part["type"] == "mistakes":
             lines = part["ctx"]["sentences"]
+        elif _is_list_in_list(part):
+            inner = shown(part["input"])
+            lines = [f"{label}: {inner} is a list inside a list: remove the inner brackets"]
         else:
             expected = [field.description] if field and field.description else []
             if place and field and not field.is_required():
@@ -174,6 +220,13 @@ def sentences(
         item = rest[0] if several and rest else None
         found.setdefault((key, item), lines)
     return [line for lines in found.values() for line in lines]
+
+
+def _is_list_in_list(part: Mapping[str, Any]) -> bool:
+    """Whether an item of a list has a wrong type because it is a list."""
+    wrong_type = part["type"].endswith("_type") or part["type"] == "literal_error"
+    listed = any(isinstance(step, int) for step in part["loc"])
+    return wrong_type and listed and isinstance(part["input"], list)
 
 
 def _complaint(part: Mapping[str, Any]) -> str:
@@ -214,10 +267,7 @@ def too_large(config: Any) -> str | None:
         elif isinstance(value, list | tuple | set):
             inner = [*value]
         count += len(inner)
-        if depth > _MOST_DEPTH or count > _MOST_VALUES:
-            return (
-                f"the file has more than {_MOST_VALUES} values, or lists nested {_MOST_DEPTH} "
-                "deep: does an alias (*name) of YAML contain itself? Write the values out"
-            )
+        if depth > MOST_DEPTH or count > MOST_VALUES:
+            return TOO_LARGE
         rest += [(item, depth + 1) for item in inner]
     return None
