@@ -246,3 +246,42 @@ def test_a_cell_is_backdoored_by_its_attack_and_masked_by_its_defense():
     grid = read(attack=["none", "label_flip", "scaling"], defense=["krum", ["nnm", "skymask"]])
     assert {c.attack for c in grid.cells if outputs.backdoored(c)} == {"scaling"}
     assert {c.defense for c in grid.cells if outputs.masked(c)} == {"nnm + skymask"}
+
+
+def test_jobs_of_a_staged_study_are_counted():
+    study = read(rounds_per_job=1, evaluate_every=3, keep_updates=[2], defense=["krum", "median"])
+    # per run: the first model, three stages, the evaluations, the collected rows and updates
+    assert jobs_spans.count_jobs(study) == 2 * (1 + 3 * 10 + 3 + 1 + 1)
+    folder = Path("run")
+    (cell, *_) = study.cells
+    files = jobs_spans.pieces(folder, "timings", cell, [], staged=True)
+    assert len(files) == 3 * 10 + 3
+
+
+@pytest.mark.parametrize("grain", [2, 3, 10, 99, "auto"])
+def test_jobs_of_spans_are_counted(grain):
+    study = read(rounds_per_job=grain, rounds=[10, 25], data_seed=[1, 2])
+    planned = [
+        jobs_spans.spans(NOWHERE, cell.rounds, jobs_spans.rounds_per_job(study, cell))
+        for cell in study.runs.values()
+    ]
+    # shorter and longer runs are the same run, once
+    assert len(planned) == 2
+    assert jobs_spans.count_jobs(study) == sum(map(len, planned)) + len(planned)
+
+
+def test_more_jobs_than_allowed_are_refused_with_their_number():
+    changes = {"rounds": 1_000_000, "rounds_per_job": 1}
+    refusal = jobs_spans.too_many_jobs(read(**changes))
+    assert refusal.startswith(
+        "most_jobs: the study has about 4,000,002 jobs, and 100,000 are allowed; Snakemake would "
+        "plan them for 6 hours or more. "
+    )
+    assert refusal.endswith("or allow them by most_jobs: 4000002")
+    assert jobs_spans.too_many_jobs(read(**changes, most_jobs=4_000_002)) is None
+    assert jobs_spans.too_many_jobs(read(most_jobs=1, rounds_per_job=10)).startswith(
+        "most_jobs: the study has about 2 jobs, and 1 are allowed"
+    )
+    # at once, also for the longest run
+    assert "4,000,000,002 jobs" in jobs_spans.too_many_jobs(read(**changes | {"rounds": 10**9}))
+    assert jobs_spans.too_many_jobs(read(rounds=10**9, rounds_per_job="auto")) is None

@@ -600,6 +600,7 @@ INDEPENDENT = {
     "rounds": 20,
     "rounds_per_job": 1,
     "minutes_per_job": 30,
+    "most_jobs": 7,
     "keep_updates": [1, 2],
     "final_evaluations": 1,
     "scatter_round": 2,

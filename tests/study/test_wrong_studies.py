@@ -134,3 +134,20 @@ def test_snakemake_shows_no_traceback_for_a_file_that_is_no_study(tmp_path, cont
     done = snakemake_dry_run(path, tmp_path)
     assert done.returncode != 0
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_snakemake_refuses_too_many_jobs_before_it_plans_them(tmp_path):
+    path = tmp_path / "many.yaml"
+    valid = yaml.safe_load(
+        (REPOSITORY / "tests" / "study" / "wrong_studies" / "unknown_key.yaml").read_text("utf-8")
+    )
+    del valid["lokal_lr"]
+    valid |= {"rounds": 1_000_000, "rounds_per_job": 1}
+    path.write_text(yaml.safe_dump(valid))
+    done = snakemake_dry_run(path, tmp_path)
+    shown = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "many.yaml: a mistake, nothing was started\n" in shown
+    assert "  - most_jobs: the study has about 16,000,008 jobs, and 100,000 are allowed" in shown
+    assert "allow them by most_jobs: 16000008\n" in shown
+    assert "Traceback" not in shown

@@ -5,6 +5,9 @@ import subprocess
 
 import pytest
 
+from skymask.jobs import spans
+from skymask.study import load
+
 from .harness import Project
 
 
@@ -22,6 +25,9 @@ def test_a_chain_of_two_thousand_rounds_is_planned(bare, tmp_path, rounds_per_jo
         assert planned["evaluate"] == 1000
     else:
         assert planned["span"] == 40
+    of_runs = ("initialise", *spans.STAGES, "span", "collect", "collect_updates")
+    study = load.from_files([project.folder / "study.yaml"])
+    assert sum(planned.get(rule, 0) for rule in of_runs) == spans.count_jobs(study)
 
 
 def test_a_key_written_twice_is_refused(bare, tmp_path):
@@ -39,6 +45,7 @@ def test_a_key_written_twice_is_refused(bare, tmp_path):
     [
         ("small: {rounds: 2, rounds: 3}\n", "small.rounds: is written twice, in line"),
         ("global_lr: 1:30\n", "global_lr: '1:30' must be a number"),
+        ("most_jobs: 5\n", "most_jobs: the study has about 6 jobs, and 5 are allowed"),
         ("__use_yte__: true\n", "__use_yte__: is for templates"),
         ("? [1]\n: 2\n", ""),
     ],

@@ -46,7 +46,10 @@ wildcard_constraints:
 def read_study():
     files = [*map(os.path.relpath, internals.config_files(workflow))]
     try:
-        return load.from_files(files, internals.config_overrides(workflow), config)
+        study = load.from_files(files, internals.config_overrides(workflow), config)
+        if refusal := spans.too_many_jobs(study):
+            raise StudyError(", ".join(files), [refusal])
+        return study
     except (StudyError, load.UnreadableError) as error:
         print(f"\n{error}", file=sys.stderr)
         sys.exit(1)

@@ -1,11 +1,15 @@
 """Division of the rounds of a run into jobs."""
 
+from math import ceil
 from pathlib import Path
 
 from skymask.jobs import costs, paths
 from skymask.study.grid import Cell, Study
 
 STAGES = ("train", "attack", "aggregate", "evaluate")
+
+PLANNING = 5e-3
+"""Seconds for which Snakemake plans a job, in 35 KB of memory; measured with 12,000 to 40,000."""
 
 Span = tuple[int, int]
 
@@ -54,6 +58,40 @@ def rounds_per_job(study: Study, cell: Cell) -> int:
     if study.rounds_per_job == "auto":
         return costs.rounds_per_job(cell.experiment, cell.rounds, study.minutes_per_job)
     return study.rounds_per_job
+
+
+def count_jobs(study: Study) -> int:
+    """Count the jobs of the runs of a study, if none of them has begun.
+
+    Those for data sets, partitions, tables and figures are few and not counted.
+    """
+    count = 0
+    for cell in study.runs.values():
+        if study.rounds_per_job == 1:
+            # the first global model, then the stages
+            parts = (
+                1 + (len(STAGES) - 1) * cell.rounds + cell.rounds // cell.experiment.evaluate_every
+            )
+        else:
+            parts = ceil(cell.rounds / rounds_per_job(study, cell))
+        kept = any(number <= cell.rounds for number in study.keep_updates)
+        count += parts + 1 + kept
+    return count
+
+
+def too_many_jobs(study: Study) -> str | None:
+    """Return a sentence where a study has more jobs than its key ``most_jobs`` allows."""
+    count = count_jobs(study)
+    if count <= study.most_jobs:
+        return None
+    minutes = count * PLANNING / 60
+    duration = f"{minutes:,.0f} minutes" if minutes < 120 else f"{minutes / 60:,.0f} hours"
+    planning = f"; Snakemake would plan them for {duration} or more" if minutes > 2 else ""
+    return (
+        f"most_jobs: the study has about {count:,} jobs, and {study.most_jobs:,} are allowed"
+        f"{planning}. Raise rounds_per_job (or write auto), "
+        f"shorten the grid, or allow them by most_jobs: {count}"
+    )
 
 
 def pieces(folder: Path, name: str, cell: Cell, run_spans: list[Span], staged: bool) -> list[Path]:

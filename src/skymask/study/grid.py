@@ -74,6 +74,7 @@ class Study:
     scale: Literal["full", "small"] = "full"
     reduced: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     minutes_per_job: float = 1
+    most_jobs: int = 100_000
 
     @property
     def runs(self) -> dict[str, Cell]:
@@ -144,6 +145,7 @@ def read(config: Mapping[str, Any], file: str = "study") -> Study:
         scale=values["scale"],
         reduced=reduced,
         minutes_per_job=values["minutes_per_job"],
+        most_jobs=values["most_jobs"],
     )
 
 

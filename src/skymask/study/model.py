@@ -190,6 +190,11 @@ class StudyFile(BaseModel):
         "depend on it. profiles/slurm sets more, because the jobs of a cluster wait in a queue.",
         1,
     )
+    most_jobs: Positive = _key(
+        "The largest number of jobs that Snakemake may plan for the study; each takes it about "
+        "5 ms and 35 KB of memory. Results do not depend on it.",
+        100_000,
+    )
     keep_updates: Annotated[list[Positive], Field(json_schema_extra={"uniqueItems": True})] = _key(
         "The rounds whose updates are kept, in results/runs/{run}/updates.parquet.", []
     )
