@@ -7,6 +7,7 @@ min_version("9.0")
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/provenance.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/partition.smk"
 include: "workflow/rules/train.smk"
@@ -50,7 +51,6 @@ rule figures:
 onstart:
     refuse_unwritable()
     refuse_orphans()
-    adopt_finished_jobs()
     start_monitor()
 
 

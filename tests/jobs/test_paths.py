@@ -28,6 +28,10 @@ RUN = paths.run("a-krum-1")
             paths.span(paths.run("{run}"), "{first}", "{last}"),
             "results/runs/{run}/spans/{first}-{last}",
         ),
+        (
+            paths.provenance(paths.span(RUN, 1, 20), "span"),
+            "results/runs/a-krum-1/spans/1-20/provenance/span.json",
+        ),
         (paths.tables("s"), "results/tables/s"),
         (paths.table("s", "accuracy", "csv"), "results/tables/s/accuracy.csv"),
         (paths.figure("s", "rates", "png"), "results/figures/s/rates.png"),

@@ -2,8 +2,8 @@
 rule aggregate:
     input:
         unpack(federation_of),
-        updates=ROUND / "updates.parquet",
-        statistics=ROUND / "statistics.parquet",
+        updates=ancient(ROUND / "updates.parquet"),
+        statistics=ancient(ROUND / "statistics.parquet"),
         model=lambda wildcards: before(wildcards, "model"),
         state=lambda wildcards: before(wildcards, "defense_state"),
     output:
@@ -13,6 +13,7 @@ rule aggregate:
         aggregates=ROUND / "aggregates.parquet",
         layers=ROUND / "layers.parquet",
         timings=paths.stage_timings(RUN, "{round}", "aggregate"),
+        provenance=paths.provenance(ROUND, "aggregate"),
     log:
         paths.log("aggregate", "{run}", "{round}"),
     benchmark:
@@ -26,10 +27,6 @@ rule aggregate:
         gpu=GPUS,
         gpu_slots=GPUS,
     params:
-        source=run_code(
-            "skymask.federation.aggregate",
-            "skymask.federation.records",
-            methods=["defense"],
-        ),
+        provenance=stage_provenance("aggregate"),
     script:
         "../scripts/aggregate.py"

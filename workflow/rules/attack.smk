@@ -2,13 +2,14 @@
 rule attack:
     input:
         unpack(federation_of),
-        updates=ROUND / "honest_updates.parquet",
+        updates=ancient(ROUND / "honest_updates.parquet"),
         model=lambda wildcards: before(wildcards, "model"),
         state=lambda wildcards: before(wildcards, "attack_state"),
     output:
         updates=temp(ROUND / "updates.parquet"),
         state=ROUND / "attack_state.parquet",
         timings=paths.stage_timings(RUN, "{round}", "attack"),
+        provenance=paths.provenance(ROUND, "attack"),
     log:
         paths.log("attack", "{run}", "{round}"),
     benchmark:
@@ -22,6 +23,6 @@ rule attack:
         gpu=GPUS,
         gpu_slots=GPUS,
     params:
-        source=run_code("skymask.federation.attack", methods=["attack"]),
+        provenance=stage_provenance("attack"),
     script:
         "../scripts/attack.py"

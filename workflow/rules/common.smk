@@ -11,12 +11,10 @@ sys.path.insert(0, f"{BASE}/src")
 from skymask.artifacts import atomic  # noqa: E402
 from skymask.jobs import locks, paths, resources, resume, spans  # noqa: E402
 from skymask.jobs import snakemake_internals as internals  # noqa: E402
-from skymask.jobs.fingerprint import fingerprint  # noqa: E402
 from skymask.reporting import console, outputs  # noqa: E402
 from skymask.study import load  # noqa: E402
 from skymask.study.grid import StudyError  # noqa: E402
-from skymask.study.methods import modules_of  # noqa: E402
-from skymask.study.registry import ROOT, registry  # noqa: E402
+from skymask.study.registry import ROOT  # noqa: E402
 
 # the default study; a study given by --configfile stands alone
 if not internals.has_config_files(workflow):
@@ -78,6 +76,7 @@ def refuse_unwritable():
 
 
 STUDY = read_study()
+STUDY_FILES = ", ".join(map(os.path.relpath, internals.config_files(workflow)))
 RUNS = STUDY.runs
 PARTITIONS = {cell.experiment.partition_id: cell.experiment for cell in RUNS.values()}
 STAGED = STUDY.rounds_per_job == 1
@@ -90,34 +89,9 @@ SPANS = {
 }
 
 
-def adopt_finished_jobs():
-    """Record the jobs that a killed call left and that this code computed."""
-    internals.adopt(workflow, {"first", "round"}, resume.made_by_this_code)
-
-
 def experiment(wildcards):
     """The experiment of a run of this study."""
     return RUNS[wildcards.run].experiment
-
-
-def run_code(*modules, methods=()):
-    """A params function: the fingerprint of the code that a stage of a run depends on."""
-
-    def code(wildcards):
-        run = experiment(wildcards)
-        used = [
-            name for kind in methods for name in modules_of(kind, getattr(run, kind))
-        ]
-        return fingerprint(*modules, *used)
-
-    return code
-
-
-def figure_code(wildcards):
-    """The fingerprint of the code that draws a figure."""
-    runs = BACKDOORED if wildcards.figure == "triggered_samples" else []
-    attacks = {name for run in runs for name in modules_of("attack", run.attack)}
-    return fingerprint(f"skymask.reporting.figures.{wildcards.figure}", *attacks)
 
 
 def memory(wildcards, attempt):
@@ -142,24 +116,23 @@ def federation_of(wildcards):
     """The files that every stage of a run reads."""
     run = experiment(wildcards)
     return {
-        # written once for a run; its time says nothing
         "experiment": ancient(paths.run(run.run) / "experiment.json"),
-        "partition": paths.partition(run.partition_id),
-        "train": paths.dataset(run.dataset, "train"),
-        "test": paths.dataset(run.dataset, "test"),
+        "partition": ancient(paths.partition(run.partition_id)),
+        "train": ancient(paths.dataset(run.dataset, "train")),
+        "test": ancient(paths.dataset(run.dataset, "test")),
     }
 
 
 def before(wildcards, name):
     """A file of the previous round."""
     folder = paths.round_(paths.run(wildcards.run), int(wildcards.round) - 1)
-    return folder / f"{name}.parquet"
+    return ancient(folder / f"{name}.parquet")
 
 
 def pieces(wildcards, name):
     """The files that a collected file of a run consists of, in the order of rounds."""
     run = wildcards.run
-    return spans.pieces(paths.run(run), name, RUNS[run], SPANS[run], STAGED)
+    return ancient(spans.pieces(paths.run(run), name, RUNS[run], SPANS[run], STAGED))
 
 
 def checkpoint_before(wildcards):
@@ -169,7 +142,7 @@ def checkpoint_before(wildcards):
         return {}
     folder = paths.span(paths.run(wildcards.run), *previous)
     return {
-        name: folder / f"{name}.parquet"
+        name: ancient(folder / f"{name}.parquet")
         for name in ("model", "attack_state", "defense_state")
     }
 
@@ -189,12 +162,13 @@ def kept_pieces(wildcards):
         folders = [
             paths.span(run, *span) for span in SPANS[wildcards.run] if kept(*span)
         ]
-    return [folder / "updates.parquet" for folder in folders]
+    return [ancient(folder / "updates.parquet") for folder in folders]
 
 
-def collected(name):
-    """That collected file of every run of the study."""
-    return [paths.run(run) / f"{name}.parquet" for run in RUNS]
+def collected(name, runs=None):
+    """That collected file of some runs, by default of all of the study."""
+    runs = RUNS if runs is None else runs
+    return [ancient(paths.run(run) / f"{name}.parquet") for run in runs]
 
 
 TABLES = [

@@ -1,13 +1,11 @@
 # Stage 0: a data set, from wherever it is, as Parquet.
-DATA_MODULES = {
-    name: e.module for name, e in registry("skymask.data.datasets", "DATASETS").items()
-}
 
 
 rule data:
     output:
         train=paths.dataset("{dataset}", "train"),
         test=paths.dataset("{dataset}", "test"),
+        provenance=paths.provenance(paths.dataset("{dataset}", "train").parent, "data"),
     log:
         paths.log("data", "{dataset}"),
     benchmark:
@@ -17,9 +15,7 @@ rule data:
     conda:
         "../../environment.yml"
     params:
-        source=lambda wildcards: fingerprint(
-            DATA_MODULES[wildcards.dataset], "skymask.artifacts.samples"
-        ),
+        provenance=lambda wildcards: STAGES.data(wildcards.dataset),
     # where the data lay is not part of what it is
     script:
         "../scripts/data.py"

@@ -2,10 +2,11 @@
 rule evaluate:
     input:
         unpack(federation_of),
-        model=ROUND / "model.parquet",
+        model=ancient(ROUND / "model.parquet"),
     output:
         metrics=ROUND / "metrics.parquet",
         timings=paths.stage_timings(RUN, "{round}", "evaluate"),
+        provenance=paths.provenance(ROUND, "evaluate"),
     log:
         paths.log("evaluate", "{run}", "{round}"),
     benchmark:
@@ -19,10 +20,6 @@ rule evaluate:
         gpu=GPUS,
         gpu_slots=GPUS,
     params:
-        source=run_code(
-            "skymask.federation.evaluate",
-            "skymask.federation.records",
-            methods=["attack"],
-        ),
+        provenance=stage_provenance("evaluate"),
     script:
         "../scripts/evaluate.py"

@@ -1,7 +1,7 @@
 # The figures of a study, each as PNG and PDF.
-CLIENTS = [paths.run(run) / "clients.parquet" for run in MASKED]
+CLIENTS = collected("clients", MASKED)
 CELLS = {
-    name: paths.table(STUDY.name, name, "parquet")
+    name: ancient(paths.table(STUDY.name, name, "parquet"))
     for name in ("accuracy", "detection", "mask_layers")
 }
 FIGURE_INPUTS = {
@@ -11,9 +11,10 @@ FIGURE_INPUTS = {
     "mask_scatter": CLIENTS,
     "mask_geometry": CLIENTS,
     "mask_layers": CELLS["mask_layers"],
-    "triggered_samples": sorted(
-        {paths.dataset(run.dataset, "test") for run in BACKDOORED}
-    ),
+    "triggered_samples": [
+        ancient(paths.dataset(dataset, "test"))
+        for dataset in sorted({run.dataset for run in BACKDOORED})
+    ],
 }
 
 
@@ -21,7 +22,10 @@ rule figure:
     input:
         lambda wildcards: FIGURE_INPUTS[wildcards.figure],
     output:
-        [paths.figure(STUDY.name, "{figure}", suffix) for suffix in ("png", "pdf")],
+        figures=[
+            paths.figure(STUDY.name, "{figure}", suffix) for suffix in ("png", "pdf")
+        ],
+        provenance=paths.provenance(paths.figures(STUDY.name), "{figure}"),
     log:
         paths.log("{figure}", STUDY.name),
     benchmark:
@@ -32,7 +36,6 @@ rule figure:
     conda:
         "../../environment.yml"
     params:
-        cells=outputs.digest(STUDY),
-        source=figure_code,
+        provenance=lambda wildcards: figure_provenance(wildcards.figure),
     script:
         "../scripts/figure.py"

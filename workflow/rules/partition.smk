@@ -1,11 +1,12 @@
 # Who holds which training sample; shared by all runs that split alike.
 rule partition:
     input:
-        train=lambda wildcards: paths.dataset(
-            PARTITIONS[wildcards.partition].dataset, "train"
+        train=lambda wildcards: ancient(
+            paths.dataset(PARTITIONS[wildcards.partition].dataset, "train")
         ),
     output:
         paths.partition("{partition}"),
+        provenance=paths.provenance(paths.partition("").parent, "{partition}"),
     log:
         paths.log("partition", "{partition}"),
     benchmark:
@@ -19,6 +20,6 @@ rule partition:
         runtime=resources.START,
     params:
         spec=lambda wildcards: PARTITIONS[wildcards.partition].partition_spec,
-        source=fingerprint("skymask.data.partition"),
+        provenance=lambda wildcards: STAGES.partition(PARTITIONS[wildcards.partition]),
     script:
         "../scripts/partition.py"

@@ -1,17 +1,12 @@
 # The overview page of a study, and the parts of the report of `snakemake --report`.
-import hashlib
-
-# files that the pages are made from and that fingerprints do not cover
-TEMPLATES = ROOT / "reporting" / "templates"
-STUDY_FILES = internals.config_files(workflow)
 PAGES = {"table": outputs.tables(STUDY), "figure": outputs.figures(STUDY)}
 OVERVIEW = paths.table(STUDY.name, "overview", "html")
 
 
 rule overview:
     input:
-        tables=TABLES,
-        figures=FIGURES,
+        tables=ancient(TABLES),
+        figures=ancient(FIGURES),
         metrics=collected("metrics"),
         timings=collected("timings"),
     output:
@@ -29,6 +24,7 @@ rule overview:
         page=OVERVIEW,
         # the first page of the report
         part=paths.report(STUDY.name) / "overview.html",
+        provenance=paths.provenance(paths.report(STUDY.name), "overview"),
     log:
         paths.log("overview", STUDY.name),
     benchmark:
@@ -37,11 +33,7 @@ rule overview:
     conda:
         "../../environment.yml"
     params:
-        cells=outputs.digest(STUDY),
-        file=", ".join(map(os.path.relpath, STUDY_FILES)),
-        source=fingerprint("skymask.reporting.report"),
-        texts=hashlib.sha256(
-            b"".join(path.read_bytes() for path in sorted(TEMPLATES.iterdir()))
-        ).hexdigest()[:12],
+        provenance=lambda _: overview_provenance(),
+        file=STUDY_FILES,
     script:
         "../scripts/overview.py"

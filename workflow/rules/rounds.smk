@@ -2,7 +2,8 @@
 rule experiments:
     output:
         # in one job: a process for each of hundreds of small files would take minutes
-        [paths.run(run) / "experiment.json" for run in RUNS],
+        runs=[paths.run(run) / "experiment.json" for run in RUNS],
+        provenance=paths.provenance(paths.tables(STUDY.name), "experiments"),
     log:
         paths.log("experiments", STUDY.name),
     benchmark:
@@ -10,6 +11,8 @@ rule experiments:
     localrule: True
     conda:
         "../../environment.yml"
+    params:
+        provenance=lambda _: of_study("experiments", []),
     script:
         "../scripts/experiments.py"
 
@@ -28,6 +31,7 @@ rule span:
         metrics=SPAN / "metrics.parquet",
         timings=SPAN / "timings.parquet",
         updates=SPAN / "updates.parquet",
+        provenance=paths.provenance(SPAN, "span"),
     log:
         paths.log("span", "{run}", "{first}-{last}"),
     benchmark:
@@ -41,7 +45,7 @@ rule span:
         gpu=GPUS,
         gpu_slots=GPUS,
     params:
-        source=run_code("skymask.federation.rounds", methods=["attack", "defense"]),
+        provenance=span_provenance,
         keep_updates=lambda wildcards: kept(int(wildcards.first), int(wildcards.last)),
     script:
         "../scripts/span.py"
@@ -60,6 +64,7 @@ rule collect:
         aggregates=RUN / "aggregates.parquet",
         layers=RUN / "layers.parquet",
         timings=RUN / "timings.parquet",
+        provenance=paths.provenance(RUN, "collect"),
     log:
         paths.log("collect", "{run}"),
     benchmark:
@@ -68,7 +73,7 @@ rule collect:
     conda:
         "../../environment.yml"
     params:
-        source=fingerprint("skymask.artifacts.records"),
+        provenance=lambda wildcards: collected_provenance(wildcards.run),
     script:
         "../scripts/collect.py"
 
@@ -78,6 +83,7 @@ rule collect_updates:
         kept_pieces,
     output:
         RUN / "updates.parquet",
+        provenance=paths.provenance(RUN, "collect_updates"),
     log:
         paths.log("collect_updates", "{run}"),
     benchmark:
@@ -85,5 +91,7 @@ rule collect_updates:
     localrule: True
     conda:
         "../../environment.yml"
+    params:
+        provenance=collected_updates_provenance,
     script:
         "../scripts/collect_updates.py"

@@ -3,9 +3,10 @@ rule study_tables:
     input:
         metrics=collected("metrics"),
         aggregates=collected("aggregates"),
-        layers=[paths.run(run) / "layers.parquet" for run in MASKED],
+        layers=collected("layers", MASKED),
     output:
         TABLES,
+        provenance=paths.provenance(paths.tables(STUDY.name), "study_tables"),
     log:
         paths.log("study_tables", STUDY.name),
     benchmark:
@@ -14,7 +15,6 @@ rule study_tables:
     conda:
         "../../environment.yml"
     params:
-        cells=outputs.digest(STUDY),
-        source=fingerprint("skymask.reporting.table_files"),
+        provenance=lambda _: tables_provenance(),
     script:
         "../scripts/tables.py"

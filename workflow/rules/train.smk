@@ -6,6 +6,7 @@ rule initialise:
         model=paths.round_(RUN, 0) / "model.parquet",
         attack_state=paths.round_(RUN, 0) / "attack_state.parquet",
         defense_state=paths.round_(RUN, 0) / "defense_state.parquet",
+        provenance=paths.provenance(paths.round_(RUN, 0), "initialise"),
     log:
         paths.log("initialise", "{run}"),
     benchmark:
@@ -16,7 +17,7 @@ rule initialise:
         mem_mb=memory,
         runtime=minutes,
     params:
-        source=fingerprint("skymask.federation.federation"),
+        provenance=stage_provenance("initialise"),
     script:
         "../scripts/initialise.py"
 
@@ -29,6 +30,7 @@ rule train:
         updates=temp(ROUND / "honest_updates.parquet"),
         statistics=temp(ROUND / "statistics.parquet"),
         timings=paths.stage_timings(RUN, "{round}", "train"),
+        provenance=paths.provenance(ROUND, "train"),
     log:
         paths.log("train", "{run}", "{round}"),
     benchmark:
@@ -42,6 +44,6 @@ rule train:
         gpu=GPUS,
         gpu_slots=GPUS,
     params:
-        source=run_code("skymask.federation.train", methods=["attack"]),
+        provenance=stage_provenance("train"),
     script:
         "../scripts/train.py"

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import skymask.jobs.script  # noqa: F401
+from skymask.artifacts.provenance_file import recorded
 from skymask.federation.aggregate import aggregate, averaged_statistics
 from skymask.federation.records import aggregate_row, client_rows, layer_rows
 from skymask.federation.storage import stage
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     snakemake: Snakemake
 
-with logged(snakemake.log[0]), stage(snakemake, "aggregate") as job:
+with logged(snakemake.log[0]), recorded(snakemake), stage(snakemake, "aggregate") as job:
     parties, updates, trained = job.federation, job.read("updates"), job.read("statistics")
     with job.timed():
         model, verdict, state = aggregate(parties, updates, job.parameters, job.state, job.round)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import skymask.jobs.script  # noqa: F401
+from skymask.artifacts.provenance_file import recorded
 from skymask.federation.attack import attack
 from skymask.federation.storage import stage
 from skymask.jobs.log import logged
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     snakemake: Snakemake
 
-with logged(snakemake.log[0]), stage(snakemake, "attack") as job:
+with logged(snakemake.log[0]), recorded(snakemake), stage(snakemake, "attack") as job:
     updates = job.read("updates")
     with job.timed():
         updates, state = attack(job.federation, updates, job.parameters, job.state, job.round)

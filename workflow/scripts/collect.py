@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import skymask.jobs.script  # noqa: F401
+from skymask.artifacts.provenance_file import recorded
 from skymask.artifacts.records import collect_rows
 from skymask.jobs.log import logged
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     snakemake: Snakemake
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0]), recorded(snakemake):
     run = Path(snakemake.output.metrics).parent.name
     for kind in ("metrics", "clients", "aggregates", "layers", "timings"):
         sources = [Path(path) for path in getattr(snakemake.input, kind)]

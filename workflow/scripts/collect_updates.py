@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import skymask.jobs.script  # noqa: F401
+from skymask.artifacts.provenance_file import recorded
 from skymask.artifacts.records import collect_updates
 from skymask.jobs.log import logged
 
@@ -12,6 +13,6 @@ if TYPE_CHECKING:
 
     snakemake: Snakemake
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0]), recorded(snakemake):
     target = Path(snakemake.output[0])
     collect_updates(map(Path, snakemake.input), target, target.parent.name)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import skymask.jobs.script  # noqa: F401
+from skymask.artifacts.provenance_file import recorded
 from skymask.artifacts.samples import write_samples
 from skymask.data.datasets import DATASETS
 from skymask.data.datasets.arrays import search_path
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     snakemake: Snakemake
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0]), recorded(snakemake):
     dataset = snakemake.wildcards.dataset
     study = load.from_config(snakemake.config)
     arrays = DATASETS[dataset](search_path(study.data_folders))

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import skymask.jobs.script  # noqa: F401
+from skymask.artifacts.provenance_file import recorded
 from skymask.federation.evaluate import evaluate
 from skymask.federation.records import metrics_row
 from skymask.federation.storage import stage
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     snakemake: Snakemake
 
-with logged(snakemake.log[0]), stage(snakemake, "evaluate") as job:
+with logged(snakemake.log[0]), recorded(snakemake), stage(snakemake, "evaluate") as job:
     with job.timed():
         quality = evaluate(job.federation, job.parameters, job.statistics)
     job.write(metrics=[metrics_row(job.round, quality)])

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import skymask.jobs.script  # noqa: F401
+from skymask.artifacts.provenance_file import recorded
 from skymask.jobs.log import logged
 from skymask.study import load
 
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
 
     snakemake: Snakemake
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0]), recorded(snakemake):
     study = load.from_config(snakemake.config)
-    targets = [Path(path) for path in snakemake.output]
+    targets = [Path(path) for path in snakemake.output.figures]
     module = import_module(f"skymask.reporting.figures.{snakemake.wildcards.figure}")
     module.draw(study, targets[0].parents[2], targets)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import skymask.jobs.script  # noqa: F401
+from skymask.artifacts.provenance_file import recorded
 from skymask.federation.storage import read_checkpoint, read_federation, write_checkpoint
 from skymask.jobs.log import logged
 
@@ -11,6 +12,6 @@ if TYPE_CHECKING:
 
     snakemake: Snakemake
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0]), recorded(snakemake):
     federation = read_federation(snakemake.input)
     write_checkpoint(federation, snakemake.output, read_checkpoint(federation, snakemake.input))

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import skymask.jobs.script  # noqa: F401
+from skymask.artifacts.provenance_file import recorded
 from skymask.jobs.log import logged
 from skymask.reporting.report import write
 from skymask.study import load
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     snakemake: Snakemake
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0]), recorded(snakemake):
     base = Path(snakemake.scriptdir).resolve().parents[1]
     study = load.from_config(snakemake.config)
     write(study, snakemake.params.file, Path(snakemake.output.page).parents[2], base)

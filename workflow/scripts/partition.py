@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import skymask.jobs.script  # noqa: F401
+from skymask.artifacts.provenance_file import recorded
 from skymask.artifacts.samples import read_groups, read_labels, write_partition
 from skymask.data.partition import assign
 from skymask.jobs.log import logged
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     snakemake: Snakemake
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0]), recorded(snakemake):
     spec = dict(snakemake.params.spec)
     method = spec.pop("partition")
     train, dataset = Path(snakemake.input.train), spec.pop("dataset")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import skymask.jobs.script  # noqa: F401
+from skymask.artifacts.provenance_file import recorded
 from skymask.artifacts.records import write_rows
 from skymask.federation.rounds import run_span
 from skymask.federation.storage import (
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     snakemake: Snakemake
 
-with logged(snakemake.log[0]):
+with logged(snakemake.log[0]), recorded(snakemake):
     clock = Clock()
     first, last = int(snakemake.wildcards.first), int(snakemake.wildcards.last)
     with clock.part("read"):

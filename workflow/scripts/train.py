@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import skymask.jobs.script  # noqa: F401
+from skymask.artifacts.provenance_file import recorded
 from skymask.federation.storage import stage
 from skymask.federation.train import train, training_data
 from skymask.jobs.log import logged
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     snakemake: Snakemake
 
-with logged(snakemake.log[0]), stage(snakemake, "train") as job:
+with logged(snakemake.log[0]), recorded(snakemake), stage(snakemake, "train") as job:
     data = training_data(job.federation)
     with job.timed():
         trained = train(job.federation, data, job.parameters, job.round, job.statistics)

@@ -38,6 +38,18 @@ def add(path: Path) -> None:
         file.write(_MAGIC + b"%08x" % checksum + footer)
 
 
+def stored(path: Path) -> str | None:
+    """Return the checksum that is stored in the file at ``path``; ``None`` without one.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb", buffering=0) as file:
+        start = _footer(file)
+        block = _block(file, start) if start is not None else b""
+    return block[len(_MAGIC) :].decode(errors="replace") if block.startswith(_MAGIC) else None
+
+
 def problem(path: Path) -> str | None:
     """Return what is wrong with the file at ``path``; ``None`` if its checksum is right.
 
@@ -53,15 +65,14 @@ def problem(path: Path) -> str | None:
         start = _footer(file)
         if start is None:
             return "it is truncated or not Parquet"
-        file.seek(max(start - _SIZE, 0))
-        stored = file.read(min(_SIZE, start))
-        if not stored.startswith(_MAGIC):
+        block = _block(file, start)
+        if not block.startswith(_MAGIC):
             return "it has no checksum (damaged, or written by an old version or another program)"
         file.seek(0)
         checksum = _crc(_chunks(file, start - _SIZE), 0)
         file.seek(start)
         checksum = _crc(_chunks(file), checksum)
-        if stored[len(_MAGIC) :] != b"%08x" % checksum:
+        if block[len(_MAGIC) :] != b"%08x" % checksum:
             return "it is damaged, its checksum differs"
     return None
 
@@ -75,6 +86,12 @@ def _footer(file: BinaryIO) -> int | None:
     end = file.read(_END)
     start = size - _END - int.from_bytes(end[:4], "little")
     return start if end[4:] == _PARQUET and start >= len(_PARQUET) else None
+
+
+def _block(file: BinaryIO, start: int) -> bytes:
+    """Return the bytes before the footer at ``start``: magic word and checksum, if it has one."""
+    file.seek(max(start - _SIZE, 0))
+    return file.read(min(_SIZE, start))
 
 
 def _chunks(file: BinaryIO, length: int | None = None) -> Iterator[memoryview]:

@@ -2,7 +2,10 @@
 
 import ast
 import hashlib
+from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 from skymask.study.registry import path_of, tree
 
@@ -38,23 +41,59 @@ def closure(*modules: str) -> list[str]:
 
 @cache
 def _normal_form(module: str) -> str:
-    """Return the code without comments, docstrings and layout, so that only real changes count."""
-    code = ast.parse(ast.unparse(tree(module)))
-    for node in ast.walk(code):
-        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-            continue
-        if ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(code)
+    return "".join(_written(tree(module)))
 
 
 @cache
-def fingerprint(*modules: str) -> str:
+def _normal_form_of_file(path: Path) -> str:
+    return "".join(_written(ast.parse(path.read_text(encoding="utf-8"), str(path))))
+
+
+def _written(node: Any) -> Iterator[str]:
+    """Write a syntax tree without comments, docstrings and layout.
+
+    The same in all versions of Python: names of fields that are empty do not appear, and later
+    versions add fields.
+    """
+    if isinstance(node, ast.AST):
+        yield f"{type(node).__name__}("
+        for name, value in ast.iter_fields(node):
+            if name == "body" and _has_docstring(node):
+                value = value[1:]
+            if value is not None and value != []:
+                yield f"{name}="
+                yield from _written(value)
+        yield ")"
+    elif isinstance(node, list):
+        yield "["
+        for item in node:
+            yield from _written(item)
+            yield ","
+        yield "]"
+    else:
+        yield ascii(node)
+
+
+def _has_docstring(node: ast.AST) -> bool:
+    documented = isinstance(
+        node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    )
+    return documented and ast.get_docstring(node, clean=False) is not None  # type: ignore[arg-type]
+
+
+@cache
+def fingerprint(*modules: str, script: Path | None = None) -> str:
     """Return twelve hexadecimal digits that depend on the code of ``modules`` and their closure.
 
     Comments, docstrings and layout of the code do not count.
+
+    Args:
+        modules: Modules of this package.
+        script: The file of a script whose own code counts as well; what it imports does not.
     """
     digest = hashlib.sha256()
     for module in closure(*modules):
         digest.update(f"{module}\n{_normal_form(module)}\n".encode())
+    if script is not None:
+        digest.update(_normal_form_of_file(script).encode())
     return digest.hexdigest()[:12]

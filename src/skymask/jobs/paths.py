@@ -49,6 +49,11 @@ def span(run_folder: Path, first: int | str, last: int | str) -> Path:
     return run_folder / "spans" / f"{first}-{last}"
 
 
+def provenance(folder: Path, name: str) -> Path:
+    """Return the provenance file of a job whose files are in ``folder``."""
+    return folder / "provenance" / f"{name}.json"
+
+
 def finished_spans(run_folder: Path) -> list[tuple[int, int]]:
     """List the spans (first, last) of a run that have a model, in no order."""
     models = run_folder.glob("spans/*/model.parquet")
@@ -66,9 +71,14 @@ def table(study: str, name: str, suffix: str, results: Path = RESULTS) -> Path:
     return tables(study, results) / f"{name}.{suffix}"
 
 
+def figures(study: str, results: Path = RESULTS) -> Path:
+    """Return the folder with the figures of a study."""
+    return results / "figures" / study
+
+
 def figure(study: str, name: str, suffix: str, results: Path = RESULTS) -> Path:
     """Return a figure of a study; ``suffix`` is png or pdf."""
-    return results / "figures" / study / f"{name}.{suffix}"
+    return figures(study, results) / f"{name}.{suffix}"
 
 
 def report(study: str, results: Path = RESULTS) -> Path:

@@ -85,22 +85,6 @@ def refusal(uses_slurm: bool, arguments: Sequence[str]) -> str | None:
     )
 
 
-def made_by_this_code(output: Path, benchmark: Path) -> bool:
-    """Return whether a job that no main process watched ran the package as it is now.
-
-    It did if no module has changed since the job began: the time of ``output``, less the seconds in
-    ``benchmark``, less a minute by which the clocks of hosts may differ.  A file that cannot be
-    read counts as no.
-    """
-    try:
-        seconds = float(benchmark.read_text(encoding="utf-8").splitlines()[1].split()[0])
-        began = output.stat().st_mtime - seconds - 60
-        package = Path(__file__).parents[1]
-        return all(path.stat().st_mtime < began for path in package.rglob("*.py"))
-    except (OSError, ValueError, IndexError):
-        return False
-
-
 def _counted(jobs: Sequence[slurm.SlurmJob]) -> str:
     states = Counter(job.state.lower() for job in jobs)
     shown = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))

@@ -6,9 +6,9 @@ version of Snakemake breaks.
 """
 
 import logging
-import os
 import re
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,22 +79,132 @@ def planned_jobs(workflow: Any) -> list[tuple[str, dict[str, str]]]:
     return [(job.rule.name, dict(job.wildcards_dict)) for job in jobs]
 
 
-def adopt(workflow: Any, wildcards: set[str], is_current: Callable[[Path, Path], bool]) -> None:
-    """Enter finished jobs into Snakemake's records that no main process saw finish.
+def decide_by(
+    workflow: Any, is_current: Callable[[Path, Mapping[str, Any], list[Path]], bool]
+) -> None:
+    """Let files tell whether they are done, for rules with an output and a param ``provenance``.
 
-    Only jobs with one of ``wildcards``, whose output and benchmark file ``is_current``.
-    Why: cluster jobs that outlive their main process leave no record, and without one a later
-    change of the code would not make their files outdated; ``--touch`` records all or nothing.
+    Such a job runs if a file of it is wanted (by the target, or by a job that runs) and is missing,
+    or if ``is_current``, called with its output ``provenance``, its param of that name and its
+    other outputs, is false.  So it does not run because a job before it does.  The answer takes the
+    place of the trigger ``params``; the others, and marks of incomplete files, count for other
+    rules only.
+    Why: Snakemake's triggers compare times and its own records, which do not survive a copy.
     """
-    for job in workflow.dag.jobs:
-        if (
-            wildcards & set(job.wildcards_dict)
-            and not workflow.dag.needrun(job)
-            and not workflow.persistence.has_metadata(job)
-            and os.path.exists(job.output[0])
-            and is_current(Path(str(job.output[0])), Path(job.benchmark))
-        ):
-            workflow.async_run(workflow.persistence.finished(job))
+    if hasattr(workflow, "_skymask_prepare"):
+        return
+    workflow._skymask_prepare = workflow._prepare_dag
+
+    def prepare_dag(*arguments: Any, **options: Any) -> None:
+        workflow._skymask_prepare(*arguments, **options)
+        _Decision(workflow, is_current).install()
+
+    workflow._prepare_dag = prepare_dag
+
+
+class _Decision:
+    """Whether the jobs with a provenance run, in place of Snakemake's comparisons."""
+
+    def __init__(self, workflow: Any, is_current: Callable[..., bool]) -> None:
+        self._dag, self._records = workflow.dag, workflow.persistence
+        self._is_current = is_current
+        self._outdated: set[Any] = set()
+
+    def install(self) -> None:
+        """Replace methods of this DAG and these records, not of their classes."""
+        records = self._records
+        for name in ("input_changed", "code_changed", "software_stack_changed"):
+            setattr(records, name, self._unless_decided(getattr(records, name), []))
+        records.has_metadata = self._unless_decided(records.has_metadata, True)
+        records.has_outdated_metadata = self._unless_decided(records.has_outdated_metadata, False)
+        records.params_changed = self._params_changed(records.params_changed)
+        records.incomplete = self._incomplete(records.incomplete)
+        self._dag.update_needrun = self._update_needrun(self._dag.update_needrun)
+
+    def _unless_decided(self, original: Callable[..., Any], answer: Any) -> Callable[..., Any]:
+        return lambda job, *rest, **options: (
+            answer if _has_provenance(job) else original(job, *rest, **options)
+        )
+
+    def _params_changed(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        from snakemake.persistence import ParamsChange
+
+        def params_changed(job: Any, file: Any = None) -> Any:
+            if not _has_provenance(job):
+                return original(job, file=file)
+            if job not in self._outdated:
+                return ParamsChange()
+            return ParamsChange(only_new={"provenance"}, files=set(job.output))
+
+        return params_changed
+
+    def _incomplete(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        async def incomplete(job: Any) -> list[Any]:
+            return [] if _has_provenance(job) else list(await original(job))
+
+        return incomplete
+
+    def _update_needrun(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        async def update_needrun(create_inventory: bool = False) -> None:
+            dag = self._dag
+            await self._find_outdated()
+            for job in filter(_has_provenance, dag.jobs):
+                # the trigger code would compare the time of the script
+                job.outputs_older_than_script_or_notebook = _none
+            # each job decides for itself: its provenance covers the jobs before it
+            every = dag.depending
+            dag.depending = defaultdict(dict) | {
+                job: {j: files for j, files in after.items() if not _has_provenance(j)}
+                for job, after in every.items()
+            }
+            try:
+                await original(create_inventory)
+            finally:
+                dag.depending = every
+
+        return update_needrun
+
+    async def _find_outdated(self) -> None:
+        """Find the outdated jobs among those whose files are wanted, from the targets on."""
+        dag, seen, current = self._dag, set(), {}
+        forced = [job for job in dag.jobs if self._is_forced(job)]
+        self._outdated = set(dag.bfs(dag.depending, *forced))
+        waiting: list[tuple[Any, set[Any]]] = [(job, set()) for job in dag.targetjobs]
+        waiting += [(job, set(job.output)) for job in dag.targetjobs if not job.rule.norun]
+        while waiting:
+            job, files = waiting.pop()
+            wanted = frozenset(files)
+            if (job, wanted) in seen:
+                continue
+            seen.add((job, wanted))
+            if _has_provenance(job):
+                if job not in current:
+                    current[job] = self._current(job)
+                if not current[job]:
+                    if any([await file.exists() for file in job.output]):
+                        self._outdated.add(job)
+                elif all([await file.exists() for file in files]):
+                    continue
+            waiting += [(before, set(f)) for before, f in dag.dependencies[job].items()]
+
+    def _is_forced(self, job: Any) -> bool:
+        dag = self._dag
+        return job.rule in dag.forcerules or not dag.forcefiles.isdisjoint(job.output)
+
+    def _current(self, job: Any) -> bool:
+        path = job.output.provenance
+        others = [Path(str(file)) for file in job.output if file != path]
+        return self._is_current(Path(str(path)), job.params.provenance, others)
+
+
+async def _none() -> AsyncIterator[None]:
+    """Yield nothing."""
+    return
+    yield
+
+
+def _has_provenance(job: Any) -> bool:
+    return hasattr(job.output, "provenance") and "provenance" in dict(job.rule.params.items())
 
 
 def stream_handlers() -> list[logging.Handler]:
