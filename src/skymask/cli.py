@@ -11,8 +11,10 @@ from typing import Any
 import skymask
 from skymask.artifacts.errors import ReadError
 from skymask.jobs import resume, status
-from skymask.reporting import console, publish, timings, trace
+from skymask.jobs.provenance import Stages
+from skymask.reporting import console, export, import_archive, provenance, publish, timings, trace
 from skymask.study import load
+from skymask.study.grid import Study
 
 SUMMARIES = {
     "summary": (console.summary, "print the tables of a study and the place of its files"),
@@ -53,6 +55,8 @@ def _run(arguments: list[str] | None) -> int:
             traced = trace.trace(given.table, given.cell, given.setting, given.column)
             print(traced.text)
             return 1 if traced.problems else 0
+        elif given.command == "import":
+            print(_import(given))
         else:
             print(_of_a_study(given))
     except FileNotFoundError as error:
@@ -72,8 +76,44 @@ def _of_a_study(given: argparse.Namespace) -> str:
     if given.command == "publish":
         where = (given.results, _base(), given.to)
         return str(publish.write(study, given.study, *where, date.today()))
+    if given.command == "export":
+        count = export.write(
+            study,
+            load.values([given.study], _overrides(given)),
+            given.results,
+            _stages(study),
+            given.to,
+            commit=provenance.commit(_base()),
+            models=given.models,
+        )
+        megabytes = given.to.stat().st_size / 1e6
+        return f"{count} files of study {study.name} are in {given.to} ({megabytes:.1f} MB)"
     summary, _ = SUMMARIES[given.command]
     return summary(study.name, given.results)
+
+
+def _import(given: argparse.Namespace) -> str:
+    """Place the files of an archive; return what can be done with them."""
+    placed = import_archive.place(given.archive, given.results, given.replace)
+    study = load.from_files([placed.file])
+    lines = [
+        f"study {placed.study}: {placed.files} files are in {given.results}, {placed.new} are new"
+    ]
+    outdated = export.outdated_runs(study, given.results, _stages(study))
+    if outdated:
+        lines.append(
+            f"{len(outdated)} of {len(study.runs)} runs were made by other code than this, so "
+            "snakemake would compute them again; to use them, check out the code of the archive: "
+            f"{placed.commit or 'unknown, it was no git checkout'}"
+        )
+    file = shlex.quote(str(placed.file))
+    return "\n".join([*lines, f"next: snakemake --cores all tables --configfile {file}"])
+
+
+def _stages(study: Study) -> Stages:
+    """Return the provenance of the jobs of a study, with the scripts of this workflow."""
+    scripts = _base() / "workflow" / "scripts"
+    return Stages(lambda name: scripts / f"{name}.py", study.rounds_per_job == 1)
 
 
 def _hint(given: argparse.Namespace, error: FileNotFoundError) -> str:
@@ -92,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     of_a_study = {name: text for name, (_, text) in SUMMARIES.items()}
     of_a_study["status"] = "print how far a study is, what has failed, and how much time is left"
+    of_a_study["export"] = "write what the tables of a study are made from into one archive"
     of_a_study["publish"] = "copy the tables and figures of a study, with a page that shows them"
     for name, text in of_a_study.items():
         command = commands.add_parser(name, help=text)
@@ -109,6 +150,21 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--to", type=Path, required=True, help="folder in which the study gets a folder"
             )
+        if name == "export":
+            command.add_argument(
+                "--to", type=Path, required=True, metavar="FILE.tar.zst", help="the archive"
+            )
+            command.add_argument(
+                "--models", action="store_true", help="add data, models, tables and all else"
+            )
+    imported = commands.add_parser(
+        "import", help="check an archive of skymask export and place its files among the results"
+    )
+    imported.add_argument("archive", type=Path, metavar="FILE.tar.zst", help="the archive")
+    imported.add_argument("--results", type=Path, default=Path("results"), help="results folder")
+    imported.add_argument(
+        "--replace", action="store_true", help="replace files that are there with other contents"
+    )
     traced = commands.add_parser(
         "trace", help="print the files that a number of a table comes from, and recompute it"
     )

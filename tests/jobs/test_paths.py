@@ -36,6 +36,7 @@ RUN = paths.run("a-krum-1")
         (paths.table("s", "accuracy", "csv"), "results/tables/s/accuracy.csv"),
         (paths.figure("s", "rates", "png"), "results/figures/s/rates.png"),
         (paths.report("s"), "results/report/s"),
+        (paths.study_file("s"), "results/studies/s.yaml"),
         (paths.log("span", "a", "1-20"), "results/logs/span/a/1-20.log"),
         (paths.log("data", "digits", results=Path("old")), "old/logs/data/digits.log"),
         (paths.benchmark("collect", "a"), "results/benchmarks/collect/a.tsv"),

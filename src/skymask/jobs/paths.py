@@ -16,6 +16,9 @@ from pathlib import Path
 RESULTS = Path("results")
 """The results folder, in the working directory."""
 
+COLLECTED = ("metrics", "clients", "aggregates", "layers", "timings")
+"""Names of the files of a run that join the rows of its rounds."""
+
 _SPAN = re.compile(r"(\d+)-(\d+)")
 
 
@@ -84,6 +87,11 @@ def figure(study: str, name: str, suffix: str, results: Path = RESULTS) -> Path:
 def report(study: str, results: Path = RESULTS) -> Path:
     """Return the folder with the parts of the report of a study."""
     return results / "report" / study
+
+
+def study_file(study: str, results: Path = RESULTS) -> Path:
+    """Return the study file of results that come from an archive."""
+    return results / "studies" / f"{study}.yaml"
 
 
 def log(rule: str, *names: str, results: Path = RESULTS) -> Path:

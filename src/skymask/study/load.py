@@ -78,6 +78,16 @@ def from_files(
     return from_config(config, shown)
 
 
+def values(
+    files: Sequence[str | Path], overrides: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the values of study files by key, with ``overrides``; errors as ``from_files``."""
+    config: dict[str, Any] = {}
+    for content in [*map(_read, files), typed(overrides or {})]:
+        _merge(config, content)
+    return config
+
+
 def typed(given: Any) -> Any:
     """Return a value of ``--config`` with the type that it would have in a study file.
 
