@@ -157,22 +157,3 @@ def test_other_commands_take_no_unknown_argument(capsys):
     with pytest.raises(SystemExit):
         cli.main(["status", "--adopt"])
     assert "unrecognized arguments: --adopt" in capsys.readouterr().err
-
-
-def test_results_of_older_code_are_recognised_by_their_time(tmp_path, monkeypatch):
-    package = tmp_path / "package"
-    package.mkdir()
-    module, output, times = package / "a.py", tmp_path / "model", tmp_path / "times.tsv"
-    times.write_text("s\th:m:s\n100.5\t0:01:40\n")
-    for path in (module, output):
-        path.touch()
-    monkeypatch.setattr(resume, "__file__", str(module))
-    os.utime(output, (10_000, 10_000))
-    for changed, same in ((9_800, True), (9_890, False), (10_001, False)):
-        os.utime(module, (changed, changed))
-        assert resume.made_by_this_code(output, times) == same
-    os.utime(module, (0, 0))
-    assert resume.made_by_this_code(output, times)
-    assert not resume.made_by_this_code(tmp_path / "none", times)
-    times.write_text("")
-    assert not resume.made_by_this_code(output, times)

@@ -4,6 +4,7 @@ import inspect
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,8 +31,11 @@ class Listener(logging.Handler):
     def emit(self, record):
         seen.append(internals.event(record))
 
+internals.decide_by(
+    workflow, lambda made, wanted, others: made.exists() and made.read_text() == wanted["code"]
+)
+
 onstart:
-    internals.adopt(workflow, {"run"}, lambda made, timed: made.read_text() == "current")
     logging.getLogger("snakemake.logging").addHandler(Listener())
     planned.extend(internals.planned_jobs(workflow))
 onsuccess:
@@ -49,7 +53,7 @@ onsuccess:
     Path("found.json").write_text(json.dumps(found))
 
 rule all:
-    input: "b/1", "old/current", "old/other"
+    input: "b/1"
     localrule: True
 
 rule b:
@@ -57,10 +61,18 @@ rule b:
     log: "log/{run}"
     shell: "touch {output} {log}"
 
-rule old:
-    output: "old/{run}"
-    benchmark: "times/{run}"
-    shell: "echo -n {wildcards.run} > {output}"
+rule first:
+    output: "made/{run}", provenance="made/{run}.made"
+    wildcard_constraints: run="first"
+    params: provenance={"code": "x"}
+    shell: "touch {output}"
+
+rule second:
+    input: ancient("made/first")
+    output: "made/{run}", provenance="made/{run}.made"
+    wildcard_constraints: run="second"
+    params: provenance={"code": "x"}
+    shell: "touch {output}"
 """
 
 
@@ -82,14 +94,11 @@ def snakemake(folder, *arguments):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A workflow that has run; two of its files were there before, without a record."""
+    """A workflow that has run."""
     folder = tmp_path_factory.mktemp("workflow")
     (folder / "Snakefile").write_text(SNAKEFILE)
     (folder / "default.yaml").write_text(yaml.safe_dump({"from": "default"}))
     (folder / "study.yaml").write_text(yaml.safe_dump({"from": "study"}))
-    (folder / "old").mkdir()
-    for name in ("current", "other"):
-        (folder / "old" / name).write_text(name)
     snakemake(folder, "--configfile", "study.yaml", "--config", "rounds=3")
     return folder
 
@@ -118,16 +127,46 @@ def test_config_files_are_those_of_the_command_line(folder):
 def test_planned_jobs_have_a_rule_and_wildcards(folder):
     planned = json.loads((folder / "found.json").read_text())["planned_jobs"]
     assert ["b", {"run": "1"}] in planned
-    assert "old" not in [rule for rule, _ in planned]
 
 
-def test_adopt_records_the_jobs_that_are_current(folder):
+def planned(folder, *arguments):
+    """The values of the wildcard of the jobs that a dry run lists."""
+    shown = snakemake(folder, "--configfile", "study.yaml", "-n", *arguments)
+    return re.findall(r"wildcards: run=(\w+)", shown)
+
+
+def test_files_with_a_provenance_decide_themselves(folder):
+    # the second comes from the first
+    for name, made in (("first", "x"), ("second", "x")):
+        (folder / "made" / name).parent.mkdir(exist_ok=True)
+        (folder / "made" / name).write_text(name)
+        (folder / "made" / f"{name}.made").write_text(made)
+    os.utime(folder / "made" / "second", (0, 0))
+    assert planned(folder, "made/second") == []
+    # what is not current runs, and what is does not run because of what comes before it
+    (folder / "made" / "first.made").write_text("y")
+    assert planned(folder, "made/second") == []
+    assert planned(folder, "made/first") == ["first"]
+    (folder / "made" / "second.made").write_text("y")
+    assert planned(folder, "made/second") == ["first", "second"]
+    (folder / "made" / "first.made").write_text("x")
+    assert planned(folder, "made/second") == ["second"]
+    # what is wanted and missing runs
+    (folder / "made" / "second.made").write_text("x")
+    (folder / "made" / "first").unlink()
+    assert planned(folder, "made/second") == []
+    (folder / "made" / "second").unlink()
+    assert planned(folder, "made/second") == ["first", "second"]
+
+
+def test_other_rules_are_decided_by_snakemake(folder):
     file = folder / "Snakefile"
-    file.write_text(SNAKEFILE.replace("echo -n {wildcards", "echo -n changed {wildcards"))
-    planned = snakemake(folder, "--configfile", "study.yaml", "-n")
-    # only where there is a record does Snakemake see that the code has changed
-    assert "output: old/current" in planned
-    assert "output: old/other" not in planned
+    text = file.read_text()
+    file.write_text(text.replace("touch {output} {log}", "touch {output} {log} # changed"))
+    try:
+        assert planned(folder, "b/1") == ["1"]
+    finally:
+        file.write_text(text)
 
 
 @pytest.mark.parametrize("text", [*internals.CHATTER, internals.TERMINATING])

@@ -248,9 +248,7 @@ def test_after_a_kill_one_command_continues_without_a_duplicate(
         assert sorted(ended.values()) == ["CANCELLED"] * 2 + ["COMPLETED"] * 2
     assert project.rows() == local[1].rows()
     assert cluster.ask("squeue", "--noheader") == ""
-    # Snakemake has records of these jobs too: an edit of the code makes their files outdated
+    # an edit of the code makes the files of these jobs outdated too, which Snakemake did not see
     krum = project.folder / "src" / "skymask" / "defenses" / "krum.py"
     krum.write_text(f"{krum.read_text()}\n\nCHANGED = True\n")
-    listed = project.snakemake("--list-changes", "params", *overrides(rounds=6)).stdout
-    assert re.search(r"-krum-.*/spans/1-2/model\.parquet", listed)
-    assert re.search(r"-krum-.*/spans/5-6/model\.parquet", listed)
+    assert project.planned(*overrides(rounds=6))["span"] == 3
