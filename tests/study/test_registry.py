@@ -412,3 +412,35 @@ def test_the_snakefile_imports_nothing_slow():
         check=True,
     )
     assert done.stdout.split() == []
+
+
+# what changed between versions of Python: f-strings, patterns, groups of exceptions
+SYNTAX = '''
+"""A module."""
+import os as o
+from a.b import (c, d as e)
+X: int = 0x10_00
+def f(a, /, b: str = "é\\u2028", *args, c=1.5e300, **kw) -> None:
+    """Docstring."""
+    async def g():
+        """Only this."""
+    return f"{a!r:>{b}} {a=} {{}}" "tail" rf"\\d{c:.{2}f}" if (n := len(a)) else -1j
+class C(B, metaclass=M):
+    """Text."""
+    x = [i for i in range(3) if i for j in i]
+    def m(self): return lambda *a: (yield)
+match o:
+    case {"k": [1, *rest], **more} | C(x=1) if rest: pass
+    case _: ...
+try:
+    with a as b, c: del b[1:2, ::3]
+except* ValueError as error: raise X from error
+assert a @ b < c is not None, b"bytes"
+'''
+
+
+def test_every_version_of_python_gives_the_same_fingerprint(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(SYNTAX, encoding="utf-8")
+    # computed with Python 3.11.7, 3.12.1 and 3.13.0
+    assert fingerprint.fingerprint(script=path) == "33f88129ccd7"

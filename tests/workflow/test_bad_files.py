@@ -68,7 +68,9 @@ def test_deleting_the_named_file_gives_the_right_result(project, longer, kind):
     (path,) = project.folder.glob(FILES[kind])
     flip_bit(path)
     project.set_study(**LONGER)
-    assert delete_as_told(project) == [str(path.relative_to(project.folder))]
+    # experiment.json is small enough to be compared with its checksum before anything runs
+    named = [] if kind == "experiment" else [str(path.relative_to(project.folder))]
+    assert delete_as_told(project) == named
     assert results(project) == results(longer)
 
 
@@ -108,14 +110,14 @@ def test_results_of_an_older_version_are_not_used(finished, tmp_path):
     (new,) = [run for run in project.runs() if run != old]
     rows = {path: content for path, content in project.rows().items() if new.name in path}
     assert rows == {path: finished.rows()[path] for path in rows}
-    # an old file in the place of a new one is refused
+    # an old file in the place of a new one is made again
     shutil.copytree(old / "spans", new / "spans", dirs_exist_ok=True)
     shutil.copy(old / "metrics.parquet", new / "metrics.parquet")
     shutil.rmtree(project.folder / "results" / "tables")
-    done = project.snakemake(check=False)
-    assert done.returncode != 0
-    assert f"expected schema_version={version}, found {int(version) - 1} " in done.stdout
-    assert "Traceback" not in done.stdout
+    assert project.planned()["span"] == 2
+    project.snakemake()
+    rows = {path: content for path, content in project.rows().items() if new.name in path}
+    assert rows == {path: finished.rows()[path] for path in rows}
 
 
 def refused(done, name):

@@ -12,7 +12,7 @@ rule experiments:
     conda:
         "../../environment.yml"
     params:
-        provenance=lambda _: of_study("experiments", []),
+        provenance=lambda _: STAGES.shown("experiments", []),
     script:
         "../scripts/experiments.py"
 

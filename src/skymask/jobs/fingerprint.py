@@ -60,6 +60,9 @@ def _written(node: Any) -> Iterator[str]:
         for name, value in ast.iter_fields(node):
             if name == "body" and _has_docstring(node):
                 value = value[1:]
+            if isinstance(node, ast.JoinedStr):
+                # some versions add empty texts
+                value = [part for part in value if getattr(part, "value", None) != ""]
             if value is not None and value != []:
                 yield f"{name}="
                 yield from _written(value)

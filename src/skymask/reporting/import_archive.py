@@ -85,14 +85,14 @@ def place(archive: Path, results: Path, replace: bool = False) -> Imported:
             new = _move(names, Path(folder), results, replace)
             file = paths.study_file(contents.study, results)
             return Imported(contents.study, contents.commit, file, len(names), new)
-    except (_RefusedError, archives.ArchiveError, pa.ArrowException) as error:
+    except (_RefusedError, archives.ArchiveError) as error:
         raise ValueError(f"{archive} cannot be imported: {error}; nothing was placed") from error
 
 
 def _unpack(archive: Path, folder: Path) -> _Contents:
     """Unpack an archive into an empty folder; return what it contains."""
-    with pa.OSFile(str(archive)) as file, pa.CompressedInputStream(file, "zstd") as stream:
-        members = archives.tar_members(stream, largest_total=1 << 62)
+    with archive.open("rb") as file, pa.CompressedInputStream(file, "zstd") as stream:
+        members = archives.tar_members(_Decompressed(stream), largest_total=1 << 62)
         contents = _read_contents(next(members, None))
         free = shutil.disk_usage(folder).free
         if (needed := sum(size for size, _ in contents.files.values())) > free:
@@ -110,6 +110,24 @@ def _unpack(archive: Path, folder: Path) -> _Contents:
     return contents
 
 
+class _Decompressed:
+    """A compressed stream whose damage is an error of the archive."""
+
+    def __init__(self, stream: pa.NativeFile) -> None:
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        """Read at most ``size`` bytes."""
+        try:
+            content: bytes = self._stream.read(size)
+        except OSError as error:
+            # an error of the operating system has a number
+            if error.errno is not None:
+                raise
+            raise _RefusedError(f"it is damaged or no .tar.zst ({error})") from error
+        return content
+
+
 def _read_contents(member: archives.Member | None) -> _Contents:
     if member is None or member.name != CONTENTS or member.size > _LARGEST_CONTENTS:
         raise _RefusedError(f"it does not begin with {CONTENTS}: skymask export did not write it")
@@ -119,7 +137,7 @@ def _read_contents(member: archives.Member | None) -> _Contents:
             raise _RefusedError(f"it has format {found['format']}, and this version reads {FORMAT}")
         listed = {name: (int(f["size"]), str(f["sha256"])) for name, f in found["files"].items()}
         contents = _Contents(str(found["study"]), str(found["commit"]), listed)
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         if isinstance(error, _RefusedError):
             raise
         raise _RefusedError(f"its list of files is damaged ({error})") from error
