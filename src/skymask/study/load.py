@@ -47,45 +47,51 @@ def from_files(
         StudyError: A key is written twice, or the study has mistakes; the message lists them all.
         UnreadableError: A file is not YAML, or not a study file.
     """
-    given, overrides = overrides or {}, typed(overrides or {})
-    shown = ", ".join(map(str, files)) or "study"
-    values: dict[str, Any] = {}
+    overrides = overrides or {}
+    strict = values(files, overrides, is_part=config is not None)
+    if config is None:
+        config = strict
+    else:
+        merged: dict[str, Any] = {}
+        for content in [*map(_as_snakemake, files), overrides]:
+            _merge(merged, content)
+        _replace(config, merged, strict)
+        _merge(config, {key: v for key, v in typed(overrides).items() if key in config})
+    return from_config(config, ", ".join(map(str, files)) or "study")
+
+
+def values(
+    files: Sequence[str | Path], overrides: Mapping[str, Any], is_part: bool = False
+) -> dict[str, Any]:
+    """Read the values of study files by key, and of what overrides them; nothing is checked.
+
+    Args:
+        files: YAML files; the keys of a later one replace those of an earlier one.
+        overrides: Keys that replace those of the files, as Snakemake reads its ``--config``.
+        is_part: The files may be without a study, since that is given elsewhere.
+
+    Raises:
+        FileNotFoundError: A file does not exist.
+        StudyError: A key is written twice, or there are too many values.
+        UnreadableError: A file is not YAML, or not a study file.
+    """
+    result: dict[str, Any] = {}
     problems: list[str] = []
     for file in files:
         content, found = strict_yaml.read(file)
         problems += found
-        if not found and (
-            not isinstance(content, dict) or (config is None and "study" not in content)
-        ):
+        if not found and (not isinstance(content, dict) or not (is_part or "study" in content)):
             raise UnreadableError(
                 f"{file} is not a study file: it needs a line like study: my_study"
             )
-        _merge(values, content or {})
-    if TEMPLATE in values and "study" in values:
+        _merge(result, content or {})
+    if TEMPLATE in result and "study" in result:
         problems.append(f"{TEMPLATE}: is for templates, whose values nothing checks: remove it")
-    flood = too_large(values)
+    flood = too_large(result)
     if problems or flood:
-        raise grid.StudyError(shown, problems or [flood or ""])
-    _merge(values, overrides)
-    if config is None:
-        config = values
-    else:
-        merged: dict[str, Any] = {}
-        for content in [*map(_as_snakemake, files), given]:
-            _merge(merged, content)
-        _replace(config, merged, values)
-        _merge(config, {key: value for key, value in overrides.items() if key in config})
-    return from_config(config, shown)
-
-
-def values(
-    files: Sequence[str | Path], overrides: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """Return the values of study files by key, with ``overrides``; errors as ``from_files``."""
-    config: dict[str, Any] = {}
-    for content in [*map(_read, files), typed(overrides or {})]:
-        _merge(config, content)
-    return config
+        raise grid.StudyError(", ".join(map(str, files)) or "study", problems or [flood or ""])
+    _merge(result, typed(overrides))
+    return result
 
 
 def typed(given: Any) -> Any:
