@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
-from skymask import archives
+from skymask.archives import ArchiveError, Member, tar_members
 from skymask.artifacts import checksum, provenance_file
 from skymask.artifacts.parquet import ArtifactError
 from skymask.artifacts.records import read_experiment
@@ -85,14 +85,14 @@ def place(archive: Path, results: Path, replace: bool = False) -> Imported:
             new = _move(names, Path(folder), results, replace)
             file = paths.study_file(contents.study, results)
             return Imported(contents.study, contents.commit, file, len(names), new)
-    except (_RefusedError, archives.ArchiveError) as error:
+    except (_RefusedError, ArchiveError) as error:
         raise ValueError(f"{archive} cannot be imported: {error}; nothing was placed") from error
 
 
 def _unpack(archive: Path, folder: Path) -> _Contents:
     """Unpack an archive into an empty folder; return what it contains."""
     with archive.open("rb") as file, pa.CompressedInputStream(file, "zstd") as stream:
-        members = archives.tar_members(_Decompressed(stream), largest_total=1 << 62)
+        members = tar_members(_Decompressed(stream), largest_total=1 << 62)
         contents = _read_contents(next(members, None))
         free = shutil.disk_usage(folder).free
         if (needed := sum(size for size, _ in contents.files.values())) > free:
@@ -128,7 +128,7 @@ class _Decompressed:
         return content
 
 
-def _read_contents(member: archives.Member | None) -> _Contents:
+def _read_contents(member: Member | None) -> _Contents:
     if member is None or member.name != CONTENTS or member.size > _LARGEST_CONTENTS:
         raise _RefusedError(f"it does not begin with {CONTENTS}: skymask export did not write it")
     try:
