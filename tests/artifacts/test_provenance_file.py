@@ -40,7 +40,7 @@ def test_files_are_current_at_any_time(job):
         assert current(job)
 
 
-@pytest.mark.parametrize("changes", [{"code": "abd"}, {"rounds": (1, 21)}, {"more": None}])
+@pytest.mark.parametrize("changes", [{"code": "abe"}, {"rounds": (1, 21)}, {"more": None}])
 def test_another_provenance_is_not_current(job, changes):
     assert not current(job, **changes)
 

@@ -29,8 +29,8 @@ def imported(tmp_path, archive, *arguments):
 
 
 def test_tables_are_rebuilt_to_the_byte_and_nothing_is_trained(finished, archive, tmp_path):
-    project, said = imported(tmp_path, archive)
-    assert "next: snakemake --cores all tables --configfile results/studies/tiny.yaml" in said
+    project, shown = imported(tmp_path, archive)
+    assert "next: snakemake --cores all tables --configfile results/studies/tiny.yaml" in shown
     assert not (project.folder / "results" / "tables").exists()
     done = project.snakemake("tables", "--configfile", "results/studies/tiny.yaml").stdout
     ran = {line.split()[0] for line in done.splitlines() if line[-2:].strip().isdigit()}

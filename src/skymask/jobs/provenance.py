@@ -103,7 +103,7 @@ class Stages:
         Args:
             stage: ``"experiments"``, ``"tables"``, ``"figure"`` or ``"overview"``.
             before: The provenance of the jobs whose files it reads.
-            modules: Modules of the package that it needs besides those of its stage.
+            modules: Modules of the package that it needs in addition to those of its stage.
             facts: What else determines it.
         """
         return self._made(stage, before, modules=modules, **facts)
