@@ -179,11 +179,12 @@ class _Decision:
             seen.add((job, wanted))
             if _has_provenance(job):
                 if job not in current:
-                    current[job] = self._current(job)
-                if not current[job]:
-                    if any([await file.exists() for file in job.output]):
+                    # where no file is there, it is not asked what would make it
+                    exists = any([await file.exists() for file in job.output])
+                    current[job] = exists and self._current(job)
+                    if exists and not current[job]:
                         self._outdated.add(job)
-                elif all([await file.exists() for file in files]):
+                if current[job] and all([await file.exists() for file in files]):
                     continue
             waiting += [(before, set(f)) for before, f in dag.dependencies[job].items()]
 
@@ -204,7 +205,7 @@ async def _none() -> AsyncIterator[None]:
 
 
 def _has_provenance(job: Any) -> bool:
-    return hasattr(job.output, "provenance") and "provenance" in dict(job.rule.params.items())
+    return hasattr(job.output, "provenance") and hasattr(job.rule.params, "provenance")
 
 
 def stream_handlers() -> list[logging.Handler]:
