@@ -1,12 +1,16 @@
 """Provenance files: what is current and what is not."""
 
+import errno
+import io
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 
 from skymask.artifacts import checksum, provenance_file
+from skymask.artifacts.errors import ReadError
 from skymask.artifacts.parquet import write_table
 
 MADE = {"stage": "span", "rounds": (1, 20), "code": "abc"}
@@ -77,6 +81,22 @@ def test_a_damaged_provenance_file_says_nothing(job, text):
     job.path.write_text(text)
     assert provenance_file.read(job.path) is None
     assert not current(job)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOMEM, errno.ESTALE, errno.EMFILE])
+@pytest.mark.parametrize("name", ["job.json", "rows.parquet", "rows.csv"])
+def test_a_failed_read_decides_nothing(job, monkeypatch, name, number):
+    opened = io.open
+
+    def fails(file, *arguments, **options):
+        if Path(file).name == name:
+            raise OSError(number, os.strerror(number), str(file))
+        return opened(file, *arguments, **options)
+
+    monkeypatch.setattr(io, "open", fails)
+    with pytest.raises(ReadError, match=f"{name}: .*the file may be intact") as caught:
+        current(job)
+    assert caught.value.errno == number
 
 
 def test_without_a_provenance_file_nothing_is_current(job):

@@ -18,6 +18,7 @@ from typing import Any
 
 from skymask.artifacts import checksum
 from skymask.artifacts.atomic import atomic
+from skymask.artifacts.errors import not_read
 
 Made = Mapping[str, Any]
 """What determines the files of a job: plain values by name."""
@@ -63,9 +64,7 @@ def read(path: Path) -> dict[str, Any] | None:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError:
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     valid = isinstance(content, dict) and isinstance(content.get("files"), dict)
     return content if valid and isinstance(content.get("made"), dict) else None
@@ -82,14 +81,27 @@ def is_current(path: Path, made: Made, files: Iterable[Path]) -> bool:
         files: The other output files of the job.
 
     Raises:
-        OSError: A file cannot be read.
+        ReadError: A file cannot be read, which tells nothing about it.
     """
-    content = read(path)
+    with _named(path):
+        content = read(path)
     # as JSON has them: lists for tuples
     if content is None or content["made"] != json.loads(json.dumps(dict(made))):
         return False
-    recorded = content["files"]
-    return all(recorded.get(_key(path, file)) == _checksum(file) for file in files if file.exists())
+    for file in files:
+        with _named(file):
+            if file.exists() and content["files"].get(_key(path, file)) != _checksum(file):
+                return False
+    return True
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Name the file in an error of the block."""
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        raise not_read(file, error) from error
 
 
 def _key(path: Path, file: Path) -> str:

@@ -195,7 +195,12 @@ class _Decision:
     def _current(self, job: Any) -> bool:
         path = job.output.provenance
         others = [Path(str(file)) for file in job.output if file != path]
-        return self._is_current(Path(str(path)), job.params.provenance, others)
+        try:
+            return self._is_current(Path(str(path)), job.params.provenance, others)
+        except OSError as error:
+            from snakemake.exceptions import WorkflowError
+
+            raise WorkflowError(f"Nothing was started: {error}") from error
 
 
 async def _none() -> AsyncIterator[None]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from skymask.archives import ArchiveError, Member, tar_members
 from skymask.artifacts import checksum, provenance_file
-from skymask.artifacts.parquet import ArtifactError
+from skymask.artifacts.errors import ArtifactError
 from skymask.artifacts.records import read_experiment
 from skymask.jobs import paths
 from skymask.reporting.export import CONTENTS, FORMAT, sha256
