@@ -73,10 +73,26 @@ def test_a_killed_job_shows_its_log_and_is_retried_once(broken):
         "    os.kill(os.getpid(), signal.SIGKILL)",
     )
     done = project.snakemake()
-    assert "    it ended without an error message: killed" in done.stdout
+    assert "    it was killed (SIGKILL), perhaps for lack of memory: let fewer" in done.stdout
     assert "    | about to die\n" in done.stdout
     assert ": retrying\n" in done.stdout
     assert "(2 of 2 runs)" in done.stdout
+
+
+def test_a_result_that_cannot_be_recorded_is_no_killed_job(tmp_path):
+    project = Project.create(tmp_path / "project", defense="krum")
+    # a folder has the name of the file in which Snakemake notes the time of the job
+    first = "    clock = Clock()\n"
+    blocked = "snakemake.log[0].replace('/logs/', '/benchmarks/').replace('.log', '.tsv')"
+    project.edit("workflow/scripts/span.py", first, f"{first}    Path({blocked}).mkdir()\n")
+    done = project.snakemake("--retries", "0", check=False)
+    assert done.returncode == 1
+    sentence = (
+        r"    the job itself finished, but its result could not be recorded \(IsADirectoryError: "
+        r"\[Errno 21\] Is a directory: 'results/benchmarks/span/\S+/1-2\.tsv'\): free space on "
+    )
+    assert len(re.findall(sentence, done.stdout)) == 2, done.stdout
+    assert "killed" not in done.stdout
 
 
 def lives(group):

@@ -20,31 +20,36 @@ REPEAT = 1800.0
 _NODES = 4
 """Groups of nodes shown at most."""
 
-_TURN = "their turn: the nodes are busy, or other jobs have a higher priority"
-_NO_NODE = "nodes of their partition that are down, drained or reserved"
-_LIMIT = "a limit of your account or quality of service ({reason}); they start as other jobs end"
-_ASKS = "change profiles/slurm or the study, end this call with Ctrl-C and run it again"
-_TOO_MUCH = f"never: they ask for more than the cluster allows ({{reason}}): {_ASKS}"
+_STUCK = "never starting"
 
 # the first pattern that matches the reason decides
 _WORDS = (
-    (r"None|", "SLURM's scheduler, which has not looked at them yet"),
-    (r"Resources|Priority|Cleaning|Prolog|BootNode", _TURN),
-    (r"ReqNodeNotAvail.*|Nodes.required.for.job.are.DOWN.*|NodeDown", _NO_NODE),
-    (r"PartitionDown|PartitionInactive", "their partition, which is closed ({reason})"),
-    (r"BeginTime", "the time at which they may begin"),
-    (r"Dependency", "another job that they depend on"),
-    (r"Reservation.*", "a reservation ({reason})"),
-    (r"Licenses", "licenses"),
-    (r"JobArrayTaskLimit", "other tasks of their array"),
-    (r"JobHeldUser", "you: release them with scontrol release NUMBER"),
-    (r"JobHeldAdmin|job requeued.*", "an administrator of the cluster, who has put them on hold"),
+    (r"None|", "waiting for the next look of SLURM's scheduler"),
+    (
+        r"Resources|Priority|Cleaning|Prolog|BootNode",
+        "waiting for a turn: nodes are busy, or other jobs have a higher priority",
+    ),
+    (
+        r"ReqNodeNotAvail.*|Nodes required for job are DOWN.*|NodeDown",
+        "waiting for nodes of the partition that are down, drained or reserved",
+    ),
+    (r"PartitionDown|PartitionInactive", "waiting for the partition, which is closed ({reason})"),
+    (r"BeginTime", "waiting for the time at which they may begin"),
+    (r"Dependency", "waiting for another job"),
+    (r"Reservation.*", "waiting for a reservation ({reason})"),
+    (r"Licenses", "waiting for licenses"),
+    (r"JobHeldUser", f"{_STUCK}, put on hold: release them with scontrol release NUMBER"),
+    (r"JobHeldAdmin|job requeued.*", "put on hold by an administrator of the cluster"),
     (
         r"PartitionTimeLimit|PartitionNodeLimit|BadConstraints|DependencyNeverSatisfied"
         r"|AccountNotAllowed|QOSNotAllowed|InvalidAccount|InvalidQOS|.*MaxWall.*|.*PerJob.*",
-        _TOO_MUCH,
+        f"{_STUCK}: more than the cluster allows ({{reason}}): change profiles/slurm or the study, "
+        "end this call with Ctrl-C and run it again",
     ),
-    (r"(QOS|Assoc|MaxCpuPerAccount|MaxMemPerLimit).*", _LIMIT),
+    (
+        r"(QOS|Assoc|MaxCpuPerAccount|MaxMemPerLimit).*",
+        "waiting for other jobs to end: a limit of your account or quality of service ({reason})",
+    ),
 )
 
 
@@ -113,7 +118,7 @@ def words(reason: str) -> str:
     for pattern, text in _WORDS:
         if re.fullmatch(pattern, plain):
             return text.format(reason=reason)
-    return f"a reason that SLURM calls {reason}"
+    return f"waiting for a reason that SLURM calls {reason}"
 
 
 class Watch:
@@ -193,13 +198,13 @@ def explanation(found: Waiting, unusable: list[str]) -> str:
     of_words: Counter[str] = Counter()
     for reason, count in found.reasons.items():
         of_words[words(reason)] += count
-    reasons = [f"{count} for {text}" for text, count in of_words.most_common()]
+    reasons = [f"{count} {text}" for text, count in of_words.most_common()]
     lines = [
         f"\nno job has started or ended for a minute: {total} wait{'s'[: total == 1]} in SLURM's "
         f"queue, {runs} run{'s'[: runs == 1]}",
         *reasons,
         *unusable,
     ]
-    if not any("never" in text or "release" in text for text in of_words):
+    if not any(text.startswith(_STUCK) for text in of_words):
         lines.append("nothing has to be restarted: they start by themselves once they can")
     return "\n    ".join(lines)
