@@ -150,6 +150,18 @@ def test_outdated_files_that_nothing_needs_are_left(project):
     assert project.planned() == {}
 
 
+def test_a_wanted_file_needs_only_what_it_is_made_from(project):
+    run = project.run("krum").relative_to(project.folder)
+    metrics, model = f"{run}/metrics.parquet", f"{run}/spans/1-2/model.parquet"
+    made = project.folder / run / "spans/1-2/provenance/span.json"
+    made.write_text(made.read_text().replace('"code"', '"older"'))
+    assert project.planned(metrics) == {}
+    assert project.planned(model) == {"span": 1}
+    (project.folder / metrics).unlink()
+    # rounds 3 to 4 are current, whatever came before them
+    assert project.planned(metrics) == {"span": 1, "collect": 1}
+
+
 @pytest.mark.parametrize(
     "file",
     ["tables/tiny/accuracy.csv", "figures/tiny/mask_scatter.png", "tables/tiny/overview.html"],

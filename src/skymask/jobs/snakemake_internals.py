@@ -169,14 +169,16 @@ class _Decision:
         dag, seen, current = self._dag, set(), {}
         forced = [job for job in dag.jobs if self._is_forced(job)]
         self._outdated = set(dag.bfs(dag.depending, *forced))
-        waiting: list[tuple[Any, set[Any]]] = [(job, set()) for job in dag.targetjobs]
-        waiting += [(job, set(job.output)) for job in dag.targetjobs if not job.rule.norun]
+        # each job with those of its files that are wanted
+        waiting = [
+            (job, frozenset(dag.targetfiles.intersection(job.output) or job.output))
+            for job in dag.targetjobs
+        ]
         while waiting:
             job, files = waiting.pop()
-            wanted = frozenset(files)
-            if (job, wanted) in seen:
+            if (job, files) in seen:
                 continue
-            seen.add((job, wanted))
+            seen.add((job, files))
             if _has_provenance(job):
                 if job not in current:
                     # where no file is there, it is not asked what would make it
@@ -186,7 +188,7 @@ class _Decision:
                         self._outdated.add(job)
                 if current[job] and all([await file.exists() for file in files]):
                     continue
-            waiting += [(before, set(f)) for before, f in dag.dependencies[job].items()]
+            waiting += [(before, frozenset(f)) for before, f in dag.dependencies[job].items()]
 
     def _is_forced(self, job: Any) -> bool:
         dag = self._dag
