@@ -13,6 +13,7 @@ import pytest
 from skymask.jobs import log as jobs_log
 from skymask.jobs import monitor, progress, slurm_ends
 from skymask.jobs.monitor import Job, Monitor
+from tests.workflow.harness import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -243,8 +244,8 @@ def test_a_queue_that_does_not_move_is_explained_while_jobs_are_there(tmp_path, 
     assert queue.looks == 0
     begin(watcher, 0, jobs[0])
     begin(watcher, 1, jobs[1])
-    while queue.looks < 5:
-        pass
+    # the second look fails, and the third comes all the same
+    wait_until(lambda: queue.looks >= 5, failed=lambda: not watcher._watcher.is_alive())
     finish(watcher, 0)
     fail(watcher, 1)
     watcher.end()
