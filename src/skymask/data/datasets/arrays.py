@@ -1,5 +1,6 @@
 """Arrays and errors of data set loaders."""
 
+import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -82,6 +83,33 @@ def check_size(place: Path, file: str, size: int, largest: int | None = None) ->
         )
 
 
+def failed_read(path: Path, error: Exception, damaged: str) -> Exception:
+    """Return the error for a local file that cannot be read because of ``error``.
+
+    Args:
+        path: The file.
+        error: What was raised while it was read or unpacked.
+        damaged: What is wrong and what to do if the file is damaged, missing or another one.
+
+    Returns:
+        An OSError of the same number for a failure of the system, which tells nothing about the
+        file; else a DataError.
+    """
+    # zipfile calls a file whose end it cannot read no zip file
+    causes = [one for one in (error, error.__context__) if isinstance(one, OSError)]
+    number = causes[0].errno if causes else None
+    if number is None or number in _OF_THE_FILE:
+        return DataError(f"{path} {damaged}")
+    remedy = "the file may be intact: run the same command again"
+    if number in (errno.EACCES, errno.EPERM):
+        remedy = "make it readable and run the same command again"
+    return OSError(number, f"{path} cannot be read ({os.strerror(number)}); {remedy}")
+
+
+# missing, a folder, or an archive with places outside of itself
+_OF_THE_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL}
+
+
 def unpacked(place: Path, files: Iterable[str]) -> dict[str, bytes]:
     """Read ``files`` below the folder ``place`` of an unpacked archive.
 
@@ -93,10 +121,8 @@ def unpacked(place: Path, files: Iterable[str]) -> dict[str, bytes]:
         try:
             contents[file] = (place / file).read_bytes()
         except OSError as error:
-            raise DataError(
-                f"{place / file} cannot be read ({error}): unpack the archive again, or take "
-                f"{place} out of the search path"
-            ) from error
+            damaged = f"cannot be read ({error}): unpack the archive again, or take {place} out of"
+            raise failed_read(place / file, error, f"{damaged} the search path") from error
     return contents
 
 

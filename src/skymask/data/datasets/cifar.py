@@ -16,7 +16,14 @@ import numpy.typing as npt
 
 from skymask.archives import ArchiveError, tar_members
 from skymask.contracts import describes
-from skymask.data.datasets.arrays import Arrays, DataError, check_size, not_found, unpacked
+from skymask.data.datasets.arrays import (
+    Arrays,
+    DataError,
+    check_size,
+    failed_read,
+    not_found,
+    unpacked,
+)
 
 SHAPE = (3, 32, 32)
 
@@ -126,7 +133,7 @@ def _from_archive(
                     contents[file] = member.read()
                     _check_digest(f"{file} in {place}", name, contents[file], digests[file])
     except (ArchiveError, OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{place} cannot be unpacked ({error}): replace it") from error
+        raise failed_read(place, error, f"cannot be unpacked ({error}): replace it") from error
     missing = [file for file in digests if file not in contents]
     if missing:
         raise DataError(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skymask.contracts import describes
-from skymask.data.datasets.arrays import Arrays, DataError, check_size, not_found
+from skymask.data.datasets.arrays import Arrays, DataError, check_size, failed_read, not_found
 
 # SHA-256 of the uncompressed files: archives differ between distributors, the content does not
 CONTENT = {
@@ -82,7 +82,7 @@ def _read(name: str, path: Path) -> npt.NDArray[np.uint8]:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be unpacked ({error}): replace it") from error
+        raise failed_read(path, error, f"cannot be unpacked ({error}): replace it") from error
     check_size(path, name, len(content), LARGEST)
     digest = hashlib.sha256(content).hexdigest()
     if digest != CONTENT[name]:

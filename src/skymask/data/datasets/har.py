@@ -13,7 +13,14 @@ import numpy.typing as npt
 
 from skymask.archives import ArchiveError, open_zip, unzipped
 from skymask.contracts import describes
-from skymask.data.datasets.arrays import Arrays, DataError, check_size, not_found, unpacked
+from skymask.data.datasets.arrays import (
+    Arrays,
+    DataError,
+    check_size,
+    failed_read,
+    not_found,
+    unpacked,
+)
 
 FOLDER = "UCI HAR Dataset"
 ARCHIVES = (f"{FOLDER}.zip", "human+activity+recognition+using+smartphones.zip")
@@ -152,7 +159,7 @@ def _in_archive(place: Path) -> dict[str, bytes]:
         RuntimeError,
         zlib.error,
     ) as error:
-        raise DataError(f"{place} cannot be unpacked ({error}): replace it") from error
+        raise failed_read(place, error, f"cannot be unpacked ({error}): replace it") from error
 
 
 def _members(place: Path, archive: zipfile.ZipFile) -> dict[str, bytes]:
@@ -212,7 +219,7 @@ def _from_table(path: Path, part: str) -> _Part:
         head, _, rows = path.read_bytes().partition(b"\n")
         names = next(csv.reader([head.decode()]), [])
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}): {FIX}") from error
+        raise failed_read(path, error, f"cannot be read ({error}): {FIX}") from error
     if names[FEATURES:] != ["subject", "Activity"]:
         raise DataError(
             f"{path} lacks {FEATURES} columns of features, followed by subject and Activity: {FIX}"
