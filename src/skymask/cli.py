@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import skymask
-from skymask.artifacts.errors import ReadError
 from skymask.jobs import resume, status
 from skymask.jobs.provenance import Stages
 from skymask.reporting import console, export, import_archive, provenance, publish, timings, trace
@@ -62,7 +61,7 @@ def _run(arguments: list[str] | None) -> int:
     except FileNotFoundError as error:
         print(f"{error.filename} is missing: {_hint(given, error)}", file=sys.stderr)
         return 1
-    except (ValueError, ReadError) as error:
+    except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

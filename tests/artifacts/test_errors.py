@@ -13,10 +13,12 @@ from skymask import cli
 from skymask.artifacts import atomic as atomic_module
 from skymask.artifacts import checksum, errors, parquet
 from skymask.artifacts.atomic import StorageError, atomic, unwritable
-from skymask.artifacts.errors import ArtifactError, ReadError
+from skymask.artifacts.errors import ArtifactError
 from skymask.artifacts.records import read_experiment, wanted_columns
 from skymask.jobs.log import retry_may_help
+from skymask.read_errors import ReadError
 
+from ..support.files import Failing
 from .test_bad_files import EXPERIMENT, KINDS
 
 PASSING = [
@@ -26,31 +28,6 @@ PASSING = [
 FORBIDDEN = [errno.EACCES, errno.EPERM]
 
 
-class Failing:
-    """A file of which the first bytes can be read."""
-
-    def __init__(self, file, error):
-        self.file, self.error, self.left = file, error, 1
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.file.close()
-
-    def __getattr__(self, name):
-        return getattr(self.file, name)
-
-    def read(self, *size):
-        self.left -= 1
-        if self.left < 0 or not size:
-            raise self.error
-        return self.file.read(*size)
-
-    def readinto(self, buffer):
-        raise self.error
-
-
 def fail_in_python(monkeypatch, error, at):
     """Make the opening or the reading of every file fail."""
     real = Path.open
@@ -58,7 +35,7 @@ def fail_in_python(monkeypatch, error, at):
     def fake(path, *arguments, **options):
         if at == "open":
             raise error
-        return Failing(real(path, *arguments, **options), error)
+        return Failing(real(path, *arguments, **options), error, readable=1)
 
     monkeypatch.setattr(Path, "open", fake)
 

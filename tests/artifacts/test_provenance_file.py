@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from skymask.artifacts import checksum, provenance_file
-from skymask.artifacts.errors import ReadError
 from skymask.artifacts.parquet import write_table
+from skymask.read_errors import ReadError
 
 MADE = {"stage": "span", "rounds": (1, 20), "code": "abc"}
 

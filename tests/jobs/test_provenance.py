@@ -53,7 +53,7 @@ def jobs(folder, staged):
         found["span 2"] = made.span(RUN, 4, 6, [])
     found["collect"] = made.collected(RUN, 6)
     found["updates"] = made.collected_updates(RUN, [2])
-    found["tables"] = made.shown("tables", [found["collect"]], study="s")
+    found["tables"] = made.of_study("tables", [found["collect"]], study="s")
     return found
 
 

@@ -8,6 +8,7 @@ import tarfile
 import pyarrow as pa
 import pytest
 
+from ..support.disks import small_disk
 from .harness import TINY, Project
 
 
@@ -84,7 +85,7 @@ def test_results_of_other_code_are_not_exported(project, tmp_path):
     project.edit("src/skymask/defenses/krum.py", "assumed_malicious - 2", "assumed_malicious - 1")
     done = project.skymask("export", "study.yaml", "--to", str(tmp_path / "x.tar.zst"))
     assert done.returncode == 1
-    assert "1 of 2 runs are outdated, the code has changed since they were made" in done.stderr
+    assert f"1 of 2 runs are outdated (the first: {project.run('krum').name}): " in done.stderr
     assert list(tmp_path.glob("*.zst")) == []
 
 
@@ -128,3 +129,23 @@ def test_the_archive_lists_the_size_and_checksum_of_each_file(archive):
         listed = json.load(tar.extractfile(members[0]))["files"]
     assert {f"results/{name}" for name in listed} == {member.name for member in members[1:]}
     assert {(m.mtime, m.uid, m.gid, m.uname) for m in members} == {(0, 0, 0, "")}
+
+
+def test_a_disk_that_is_too_small_is_one_sentence(archive, tmp_path):
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        done = Project.create(tmp_path / "elsewhere").skymask(
+            "import", str(archive), "--results", str(disk / "results")
+        )
+        assert done.returncode == 1
+        assert "it needs" in done.stderr or "no space is left" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert [path for path in disk.rglob("*") if path.is_file()] == []
+
+
+def test_a_results_folder_that_is_a_file_is_one_sentence(archive, tmp_path):
+    (tmp_path / "results").write_text("")
+    elsewhere = Project.create(tmp_path / "elsewhere")
+    done = elsewhere.skymask("import", str(archive), "--results", str(tmp_path / "results"))
+    assert done.returncode == 1
+    assert str(tmp_path / "results") in done.stderr
+    assert "Traceback" not in done.stderr

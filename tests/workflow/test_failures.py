@@ -115,6 +115,17 @@ def start_interruptible(project):
     )
 
 
+def check_interrupted(process):
+    """Interrupt Snakemake and its jobs, as a terminal does, and check how they end."""
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 1
+    assert "stopped: finished jobs are kept; run the same command again to continue" in output
+    assert "failed:" not in output
+    assert "Traceback" not in output
+    wait_until(lambda: not lives(process.pid))
+
+
 def test_ctrl_c_while_jobs_still_import_shows_no_traceback(tmp_path):
     project = Project.create(tmp_path / "project")
     first = "import skymask.jobs.script  # noqa: F401\n"
@@ -125,13 +136,7 @@ def test_ctrl_c_while_jobs_still_import_shows_no_traceback(tmp_path):
         lambda: len(list(project.folder.glob("importing-*"))) == 2,
         failed=lambda: process.poll() is not None,
     )
-    os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=DEADLINE)
-    assert process.returncode == 1
-    assert "stopped: finished jobs are kept; run the same command again to continue" in output
-    assert "failed:" not in output
-    assert "Traceback" not in output
-    wait_until(lambda: not lives(process.pid))
+    check_interrupted(process)
 
 
 def test_ctrl_c_ends_cleanly_and_the_same_command_continues(tmp_path, finished):
@@ -145,14 +150,7 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_continues(tmp_path, finished):
         return len(found) == 2 and all("skymask: begun" in text for text in found)
 
     wait_until(both_have_begun, failed=lambda: process.poll() is not None)
-    # the terminal sends it to Snakemake and its jobs
-    os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=DEADLINE)
-    assert process.returncode == 1
-    assert "stopped: finished jobs are kept; run the same command again to continue" in output
-    assert "failed:" not in output
-    assert "Traceback" not in output
-    wait_until(lambda: not lives(process.pid))
+    check_interrupted(process)
     assert not list(project.folder.glob(".snakemake/locks/*"))
     assert not list(project.folder.glob("results/**/.*.tmp"))
     project.set_study()

@@ -47,16 +47,16 @@ def collected_updates_provenance(wildcards):
     return STAGES.collected_updates(experiment(wildcards), kept(1, rounds))
 
 
-def of_study(stage, before, *modules, **facts):
+def study_provenance(stage, before, *modules, **facts):
     """The provenance of files of the study as a whole."""
     cells = {"study": STUDY.name, "cells": outputs.digest(STUDY)}
-    return STAGES.shown(stage, before, *modules, **cells, **facts)
+    return STAGES.of_study(stage, before, *modules, **cells, **facts)
 
 
 @functools.cache
 def tables_provenance():
     """The provenance of the tables."""
-    return of_study("tables", map(collected_provenance, RUNS))
+    return study_provenance("tables", map(collected_provenance, RUNS))
 
 
 @functools.cache
@@ -72,7 +72,7 @@ def figure_provenance(name):
     else:
         before = [tables_provenance()]
     modules = [f"skymask.reporting.figures.{name}", *sorted(attacks)]
-    return of_study("figure", before, *modules, figure=name)
+    return study_provenance("figure", before, *modules, figure=name)
 
 
 def overview_provenance():
@@ -81,4 +81,4 @@ def overview_provenance():
     before = [tables_provenance(), *figures]
     templates = b"".join(path.read_bytes() for path in sorted(TEMPLATES.iterdir()))
     texts = hashlib.sha256(templates).hexdigest()[:12]
-    return of_study("overview", before, file=STUDY_FILES, texts=texts)
+    return study_provenance("overview", before, file=STUDY_FILES, texts=texts)

@@ -12,7 +12,7 @@ rule experiments:
     conda:
         "../../environment.yml"
     params:
-        provenance=lambda _: STAGES.shown("experiments", []),
+        provenance=lambda _: STAGES.of_study("experiments", []),
     script:
         "../scripts/experiments.py"
 

@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 
 from skymask.artifacts import checksum
 from skymask.artifacts.atomic import atomic
-from skymask.artifacts.errors import ReadError, not_read, unreadable
+from skymask.artifacts.errors import not_read, unreadable
+from skymask.read_errors import ReadError
 from skymask.study.experiment import SCHEMA_VERSION
 
 RAW = {"compression": "none", "use_dictionary": False, "write_statistics": False}

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from skymask.artifacts.arrow import table as table_of_columns
-from skymask.artifacts.errors import ArtifactError, not_read, out_of_memory, unreadable
+from skymask.artifacts.errors import ArtifactError, not_read, unreadable
 from skymask.artifacts.parquet import (
     packed,
     read_row_groups,
@@ -18,6 +18,7 @@ from skymask.artifacts.parquet import (
     write_table,
 )
 from skymask.artifacts.schemas import SCHEMAS
+from skymask.read_errors import out_of_memory
 from skymask.study.experiment import Experiment
 
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from skymask.artifacts.errors import out_of_memory
 from skymask.jobs import interrupts
+from skymask.read_errors import out_of_memory
 
 State = Literal["running", "done", "failed", "stopped", "unknown"]
 

@@ -95,7 +95,7 @@ class Stages:
         before = [self._rounds(run, "attack")]
         return self._made("collect_updates", before, run=run.run, keep_updates=keep_updates)
 
-    def shown(
+    def of_study(
         self, stage: str, before: Iterable[Mapping[str, Any]], *modules: str, **facts: Any
     ) -> Provenance:
         """Return the provenance of the files of a study as a whole, as of its tables.

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from skymask.artifacts.errors import ArtifactError, ReadError
+from skymask.artifacts.errors import ArtifactError
 from skymask.artifacts.records import read_rows
 from skymask.jobs import costs, paths, spans
 from skymask.jobs.log import JobLog, read_log
 from skymask.jobs.progress import last_round
+from skymask.read_errors import ReadError
 from skymask.study.experiment import Experiment
 from skymask.study.grid import Cell, Study
 

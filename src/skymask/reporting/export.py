@@ -1,4 +1,4 @@
-"""Archives of a study's results: what its tables rest on, to be published and used elsewhere.
+"""Archives of a study's results: what its tables are made from, for use elsewhere.
 
 An archive is a tar file compressed with zstd.  It begins with ``skymask.json``, which has the size
 and the SHA-256 of each file that follows; these lie below ``results``, in the order of their names,
@@ -90,9 +90,9 @@ def _check_current(study: Study, results: Path, stages: Stages) -> None:
     outdated = outdated_runs(study, results, stages)
     if outdated:
         raise ValueError(
-            f"{len(outdated)} of {len(study.runs)} runs are outdated, the code has changed since "
-            f"they were made (the first: {outdated[0]}): run snakemake, or check out the code that "
-            "made them; nothing was written"
+            f"{len(outdated)} of {len(study.runs)} runs are outdated (the first: {outdated[0]}): "
+            "their rows are of other code or of another number of rounds. Run snakemake, or check "
+            "out the code that made them; nothing was written"
         )
 
 

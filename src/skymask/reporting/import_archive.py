@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from skymask.archives import ArchiveError, Member, tar_members
 from skymask.artifacts import checksum, provenance_file
+from skymask.artifacts.atomic import atomic
 from skymask.artifacts.errors import ArtifactError
 from skymask.artifacts.records import read_experiment
 from skymask.jobs import paths
@@ -154,8 +155,7 @@ def _read_contents(member: Member | None) -> _Contents:
 def _written(path: Path, pieces: Iterable[bytes]) -> str:
     """Write a file; return its SHA-256."""
     digest = hashlib.sha256()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as file:
+    with atomic(path) as temporary, temporary.open("wb") as file:
         for piece in pieces:
             digest.update(piece)
             file.write(piece)

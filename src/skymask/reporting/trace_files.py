@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from skymask.artifacts.errors import ArtifactError, ReadError, not_read
+from skymask.artifacts.errors import ArtifactError, not_read
 from skymask.artifacts.parquet import read_schema
 from skymask.artifacts.records import read_experiment, read_rows
 from skymask.jobs import paths, spans
+from skymask.read_errors import ReadError
 from skymask.reporting.provenance import versions_of
 from skymask.reporting.tables import METRICS, summarise
 from skymask.study.grid import Cell

@@ -1,6 +1,5 @@
 """Arrays and errors of data set loaders."""
 
-import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
+
+from skymask.read_errors import ReadError, read_error
 
 LARGEST = 1 << 28
 """Limit on the unpacked size of a file in an archive, in bytes; CIFAR-100's largest has 2^27.2.
@@ -83,31 +84,18 @@ def check_size(place: Path, file: str, size: int, largest: int | None = None) ->
         )
 
 
-def failed_read(path: Path, error: Exception, damaged: str) -> Exception:
+def failed_read(path: Path, error: Exception, damaged: str) -> ReadError | DataError:
     """Return the error for a local file that cannot be read because of ``error``.
 
     Args:
         path: The file.
         error: What was raised while it was read or unpacked.
         damaged: What is wrong and what to do if the file is damaged, missing or another one.
-
-    Returns:
-        An OSError of the same number for a failure of the system, which tells nothing about the
-        file; else a DataError.
     """
     # zipfile calls a file whose end it cannot read no zip file
     causes = [one for one in (error, error.__context__) if isinstance(one, OSError)]
-    number = causes[0].errno if causes else None
-    if number is None or number in _OF_THE_FILE:
-        return DataError(f"{path} {damaged}")
-    remedy = "the file may be intact: run the same command again"
-    if number in (errno.EACCES, errno.EPERM):
-        remedy = "make it readable and run the same command again"
-    return OSError(number, f"{path} cannot be read ({os.strerror(number)}); {remedy}")
-
-
-# missing, a folder, or an archive with places outside of itself
-_OF_THE_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL}
+    failed = read_error(path, causes[0]) if causes else None
+    return failed or DataError(f"{path} {damaged}")
 
 
 def unpacked(place: Path, files: Iterable[str]) -> dict[str, bytes]:
