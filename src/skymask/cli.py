@@ -61,6 +61,8 @@ def _run(arguments: list[str] | None) -> int:
     except FileNotFoundError as error:
         print(f"{error.filename} is missing: {_hint(given, error)}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
