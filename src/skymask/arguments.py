@@ -101,8 +101,9 @@ def tensor_fault(arguments: Mapping[str, Any], optional: frozenset[str]) -> str 
 
     Args:
         arguments: The arguments by name. ``updates`` must be [n, d] and ``features`` [N, ...], of
-            floating numbers; ``global_parameters`` and ``server_update`` [d]; ``clients``,
-            ``samples`` and ``malicious`` [n]; ``labels``, with ``features``, [N].
+            floating numbers; ``global_parameters`` and ``server_update`` [d]; ``layout`` of d
+            coordinates; ``clients``, ``samples`` and ``malicious`` [n]; ``labels``, with
+            ``features``, [N].
         optional: Names of the arguments that may be None.
 
     Returns:
@@ -117,6 +118,9 @@ def tensor_fault(arguments: Mapping[str, Any], optional: frozenset[str]) -> str 
         if not updates.is_floating_point():
             return f"updates must be floating numbers, not {updates.dtype}"
         lengths |= dict.fromkeys(_COLUMNS, shape[1]) | dict.fromkeys(_ROWS, shape[0])
+        layout = arguments.get("layout")
+        if layout is not None and layout.dimension != shape[1]:
+            return f"layout has {layout.dimension} coordinates, but updates are {list(shape)}"
     if "features" in arguments:
         features = arguments["features"]
         if not _is_tensor(features) or len(features.shape) < 2:

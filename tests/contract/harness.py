@@ -127,6 +127,10 @@ class Problem:
         return FunctionalModel(module, SHAPE)
 
     @property
+    def layout(self):
+        return self.model.layout
+
+    @property
     def own_data(self):
         """What the attackers hold for it."""
         module = self.model.module
@@ -144,6 +148,7 @@ class Problem:
             "server_update": lambda: self.server_update,
             "loss": lambda: self.loss,
             "model": lambda: self.model,
+            "layout": lambda: self.layout,
             "assumed_malicious": lambda: int(self.malicious.sum()),
             "clients": lambda: self.clients,
             "samples": lambda: self.samples,

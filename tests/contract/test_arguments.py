@@ -41,7 +41,6 @@ def offers(problem):
         **problem.offers(),
         "own_data": lambda: problem.own_data,
         "classes": lambda: 10,
-        "layout": lambda: Layout(("weight", "bias"), ((D - 4,), (4,))),
         "attacker": lambda: 1,
         "features": lambda: torch.rand(6, 1, 16, 16, generator=generator(SEED, "features")),
         "labels": lambda: torch.arange(6) % 10,

@@ -31,6 +31,7 @@ def attacked(name, parameters, problem, seed=0):
         "malicious": lambda: problem.malicious,
         "global_parameters": lambda: problem.global_parameters,
         "model": lambda: problem.model,
+        "layout": lambda: problem.layout,
         "classes": lambda: problem.model.module.classes,
         "own_data": lambda: problem.own_data,
         "state": dict,

@@ -15,9 +15,10 @@ class Aggregation:
 
     Attributes:
         update: What to add to the global model before the global learning rate [d].
-        accepted: The verdict per client [n], bool; ``None`` for a rule without verdicts.
-        weights: The coefficient of each Δ_i in ``update`` [n]; ``None`` where it is not a linear
-            combination of the updates.
+        accepted: The verdict per client [n], or per client and layer [n, layers], bool; ``None``
+            for a rule without verdicts.
+        weights: The coefficient of each Δ_i in ``update`` [n], or of its part in each layer
+            [n, layers]; ``None`` where it is not a linear combination of the updates.
         scores: The number per client that decides its verdict [n], as the rule defines it.
         coordinates: SkyMask's principal coordinates of the masks [n + 1, 2], the server last.
         masks: SkyMask's binary masks [n + 1, d], bool, the server last.

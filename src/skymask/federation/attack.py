@@ -47,6 +47,7 @@ def attack(
         "classes": lambda: federation.classes,
         "own_data": lambda: own_data(federation),
         "model": lambda: federation.functional_model,
+        "layout": lambda: federation.model.layout,
         "state": lambda: dict(state),
         "generator": lambda: generator(run.training_seed, "attack", round_),
     }

@@ -54,6 +54,7 @@ def defend(
         "server_update": lambda: server_update(federation, global_parameters, round_),
         "loss": lambda: federation.functional_model.loss_on(federation.root),
         "model": lambda: federation.functional_model,
+        "layout": lambda: federation.model.layout,
         "root": lambda: federation.root,
         # clients already rejected are no longer among the rows
         "assumed_malicious": lambda: max((run.assumed_malicious or 0) - rejected, 0),
