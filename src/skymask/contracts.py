@@ -13,6 +13,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from skymask.arguments import detached, tensor_fault, value_check
 
+WHOLE_MODEL = ("model", "loss", "root")
+"""What a defense asks for that judges whole models and so cannot judge one layer by itself."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])

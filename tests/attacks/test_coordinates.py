@@ -12,7 +12,8 @@ from skymask.federation.train import train, training_data
 from skymask.models.flat_parameters import Layout
 from skymask.seeds import generator
 from skymask.study.experiment import Method
-from skymask.study.methods import Attack, update_attacks
+from skymask.study.methods import Attack
+from skymask.study.registry import options
 from tests.support.federations import carried, federation, same_bits
 
 LAYOUT = Layout(("a.weight", "a.bias", "b.weight"), ((2, 3), (2,), (4,)))
@@ -190,5 +191,5 @@ def test_a_run_keeps_no_state_for_its_coordinates():
 
 
 def test_attacks_on_data_alone_and_no_attack_have_no_coordinates():
-    assert update_attacks() == set(ATTACKS) - {"none"}
-    assert not update_attacks() & (set(DATA_ATTACKS) - set(ATTACKS))
+    on_updates = {n for n in {*ATTACKS, *DATA_ATTACKS} if "coordinates" in options("attack", n)}
+    assert on_updates == set(ATTACKS) - {"none"}

@@ -14,7 +14,6 @@ from skymask.attacks.coordinates import attacked_coordinates
 from skymask.contracts import RequirementError
 from skymask.data.partition import PARTITIONS
 from skymask.defenses import DEFENSES, PRE_AGGREGATORS
-from skymask.models.flat_parameters import Layout
 from skymask.models.samples import Samples
 from skymask.seeds import generator
 

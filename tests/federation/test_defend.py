@@ -1,6 +1,7 @@
 """The server's judgement: compositions, and what a round records of what got through."""
 
 import math
+from dataclasses import fields
 
 import pytest
 import torch
@@ -14,19 +15,23 @@ from skymask.defenses import (
     Aggregation,
     Mixture,
     krum,
+    multi_krum,
     nnm,
 )
 from skymask.defenses.aggregation import mean_of
 from skymask.federation.aggregate import Verdict, aggregate
 from skymask.federation.defend import FEW, defend, mixed
 from skymask.federation.evaluate import Quality
-from skymask.federation.records import aggregate_row, layer_rows, metrics_row
+from skymask.federation.records import aggregate_row, client_rows, layer_rows, metrics_row
 from skymask.federation.train import train, training_data
 from skymask.models.flat_parameters import Layout
 from skymask.study.experiment import SERVER, Method
 from tests.support.federations import carried, federation, same_bits
 
 ATTACKED = {"attack": Method("fang_trim"), "malicious": 2, "assumed_malicious": 2, "clients": 8}
+
+
+LAYERS = Layout(("1.weight", "1.bias"), ((10, 64), (10,)))
 
 
 def composed(*names, **parameters):
@@ -97,6 +102,103 @@ def test_a_composition_is_the_defense_on_the_mixed_rows():
     # Krum's one row is the mean of six updates
     assert_close(outcome.weights, mixture.mixing[chosen].float())
     assert sorted(outcome.weights.tolist()) == pytest.approx([0.0, 0.0, *[1 / 6] * 6])
+
+
+# --- every layer by itself ----------------------------------------------------------------------
+
+
+def test_a_defense_per_layer_is_the_defense_on_the_columns_of_each():
+    updates, outcome = judged(Method("krum", {"per": "layer"}))
+    weight, bias = torch.split(updates, [640, 10], dim=1)
+    assert outcome.accepted.equal(
+        torch.stack([krum(part, 2).accepted for part in (weight, bias)], dim=1)
+    )
+    expected = torch.cat([krum(part, 2).update for part in (weight, bias)])
+    assert outcome.update.equal(expected)
+
+
+def test_a_composition_per_layer_is_one_for_each_layer():
+    updates, outcome = judged(composed("nnm", "multi_krum", per="layer"))
+    parts = torch.split(updates, [640, 10], dim=1)
+    for layer, part in enumerate(parts):
+        rows = (nnm(part, 2).mixing @ part.double()).float()
+        expected = multi_krum(rows, 2)
+        assert outcome.accepted[:, layer].equal(expected.accepted)
+        start = 640 * layer
+        assert_close(outcome.update[start : start + part.shape[1]], expected.update)
+        linear = outcome.weights[:, layer].double() @ part.double()
+        assert_close(linear.float(), expected.update, rtol=1e-4, atol=1e-6)
+
+
+def test_layers_draw_other_numbers_and_each_round_others():
+    noisy = Method("flame", {"epsilon": 1e-3, "delta": 0.01, "per": "layer"})
+    parties = federation(**ATTACKED, defense=noisy)
+    _, updates = updates_of(parties)
+    start, every = parties.initial_parameters(), torch.ones(8, dtype=torch.bool)
+    one, again, other = (
+        defend(parties, updates, every, start, {}, round_).update for round_ in (1, 1, 2)
+    )
+    assert one.equal(again)
+    assert not one.equal(other)
+    ratio = one[640:] / one[:10]
+    assert ratio.std() > 0.1
+
+
+def test_a_state_per_layer_is_carried_from_round_to_round():
+    clipped = Method("centered_clipping", {"tau": 0.1, "steps": 1, "per": "layer"})
+    checkpoint, _ = carried(federation(**ATTACKED, defense=clipped), range(1, 3))
+    assert set(checkpoint.defense_state) == {"1.weight/centre", "1.bias/centre"}
+
+
+def test_clients_of_updates_that_are_not_finite_are_rejected_in_every_layer():
+    parties = federation(**ATTACKED, defense=Method("multi_krum", {"per": "layer"}))
+    start, updates = updates_of(parties)
+    updates[3, 2] = torch.nan
+    _, seen, _ = aggregate(parties, updates, start, {}, 1)
+    assert seen.accepted.shape == (8, 2)
+    assert not seen.accepted[3].any()
+    assert seen.accepted_share[3] == 0
+    assert seen.weights.shape == (8,)
+
+
+def test_rates_and_weights_of_layers_are_means_over_the_coordinates(monkeypatch):
+    layers = torch.zeros(6, 2, dtype=torch.bool)
+
+    def by_layer(updates):
+        return Aggregation(updates.mean(dim=0), layers)
+
+    parties, _, _, _ = round_with(monkeypatch, by_layer)
+    bad, good = parties.malicious.nonzero().flatten(), (~parties.malicious).nonzero().flatten()
+    layers[good] = True
+    layers[good[0], 0] = False
+    layers[bad[0], 1] = True
+    _, _, _, (_, seen, _) = round_with(monkeypatch, by_layer)
+    row = aggregate_row(1, parties.malicious, seen)
+    share = 10 / 650
+    assert row["fpr"] == pytest.approx((1 - share) / len(good))
+    assert row["fnr"] == pytest.approx(share / len(bad))
+    # the mean over the accepted of each layer
+    assert row["attacker_weight"] == pytest.approx(share / (len(good) + 1))
+    rows = client_rows(1, parties.malicious, seen)
+    assert rows[bad[0]]["accepted_share"] == pytest.approx(share)
+    assert [row["accepted"] for row in rows] == layers.any(dim=1).tolist()
+    assert [r["reason"] for r in rows] == [None if any_ else "rejected" for any_ in layers.any(1)]
+    by_role = {(r["role"], r["layer"]): r["accepted"] for r in layer_rows(1, LAYERS, seen)}
+    assert by_role == {
+        ("benign", "1.weight"): pytest.approx(1 - 1 / len(good)),
+        ("benign", "1.bias"): 1.0,
+        ("malicious", "1.weight"): 0.0,
+        ("malicious", "1.bias"): pytest.approx(1 / len(bad)),
+    }
+
+
+def test_no_client_in_any_layer_leaves_the_model_as_it_is(monkeypatch):
+    def none(updates):
+        return Aggregation(updates.mean(dim=0), torch.zeros(6, 2, dtype=torch.bool))
+
+    _, start, _, (model, seen, _) = round_with(monkeypatch, none)
+    assert same_bits(model, start)
+    assert seen.note == "the defense accepted no client"
 
 
 @pytest.fixture
@@ -356,23 +458,22 @@ def test_the_server_alone_in_its_row_of_masks_and_layers(monkeypatch):
     assert_close(verdict.unlike_server[1].tolist(), [0.1, 0.0])
     assert verdict.unlike_server[-1].tolist() == [0.0, 0.0]
     assert verdict.switched_off.shape == (7, 2)
-    rows = layer_rows(3, parties.model.layout, parties.malicious, verdict)
+    rows = layer_rows(3, parties.model.layout, verdict)
     assert len(rows) == 6
 
 
-def verdict_with(off, unlike, finite=None):
-    n = len(off) - 1
-    finite = torch.ones(n, dtype=torch.bool) if finite is None else finite
-    tensors = [torch.tensor(t, dtype=torch.float64) for t in (off, unlike)]
-    return Verdict(finite, None, None, None, None, None, *tensors, None, None, True)
+def verdict_with(attacking, **values):
+    tensors = {key: torch.tensor(value, dtype=torch.float64) for key, value in values.items()}
+    others = {field.name: None for field in fields(Verdict)}
+    return Verdict(**{**others, **tensors, "attacking": torch.tensor(attacking)})
 
 
 def test_layer_rows_are_means_over_the_parties_of_a_role():
     layout = Layout(("weight", "bias"), ((4,), (2,)))
     off = [[0.0, 0.5], [0.2, 0.5], [1.0, 0.0], [math.nan] * 2, [0.4, 0.25]]
     unlike = [[0.1, 0.0], [0.3, 1.0], [0.75, 0.5], [math.nan] * 2, [0.0, 0.0]]
-    malicious = torch.tensor([False, False, True, True])
-    rows = layer_rows(5, layout, malicious, verdict_with(off, unlike))
+    shares = {"switched_off": off, "unlike_server": unlike}
+    rows = layer_rows(5, layout, verdict_with([False, False, True, True], **shares))
     result = {(r["role"], r["layer"]): (r["switched_off"], r["unlike_server"]) for r in rows}
     assert {key: pytest.approx(value) for key, value in result.items()} == {
         ("benign", "weight"): (0.1, 0.2),
@@ -386,10 +487,9 @@ def test_layer_rows_are_means_over_the_parties_of_a_role():
     assert {row["round"] for row in rows} == {5}
     assert len(rows) == 6
     # a role without clients, or without masks, has no rows
-    honest = layer_rows(5, layout, torch.zeros(4, dtype=torch.bool), verdict_with(off, unlike))
+    honest = layer_rows(5, layout, verdict_with([False] * 4, **shares))
     assert [row["role"] for row in honest] == ["benign"] * 2 + ["server"] * 2
-    alone = torch.tensor([False, False, False, True])
-    rows = layer_rows(5, layout, alone, verdict_with(off, unlike))
+    rows = layer_rows(5, layout, verdict_with([False, False, False, True], **shares))
     assert [row["role"] for row in rows] == ["benign"] * 2 + ["server"] * 2
 
 

@@ -1,6 +1,6 @@
 """Running statistics of batch normalisation: trained by clients, averaged, seen by no rule."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -114,9 +114,14 @@ def test_a_cumulative_mean_is_refused_where_clients_are_stacked():
 def verdict(accepted, finite=None, updated=True):
     finite = torch.ones(4, dtype=torch.bool) if finite is None else torch.tensor(finite)
     chosen = None if accepted is None else torch.tensor(accepted)
-    return Verdict(finite, chosen, *[None] * 8, updated)
+    values = {field.name: None for field in fields(Verdict)}
+    return Verdict(**{**values, "finite": finite, "accepted": chosen, "model_updated": updated})
 
 
+# layers first.weight, first.bias and second.weight, and two statistics of the first module
+MODEL = ResidentModel(
+    nn.ModuleDict({"first": nn.BatchNorm1d(1), "second": nn.Linear(1, 1, bias=False)})
+)
 ROWS = torch.tensor([[1.0, 2.0], [3.0, 6.0], [100.0, 100.0], [5.0, 10.0]])
 BEFORE = torch.tensor([7.0, 8.0])
 
@@ -133,16 +138,28 @@ BEFORE = torch.tensor([7.0, 8.0])
     ],
 )
 def test_statistics_are_averaged_over_the_accepted(seen, expected):
-    assert averaged_statistics(ROWS, seen, BEFORE).tolist() == expected
+    assert averaged_statistics(ROWS, seen, BEFORE, MODEL).tolist() == expected
+
+
+def test_statistics_of_a_module_are_of_clients_accepted_in_all_of_its_layers():
+    # the second module, whose verdict differs, has no statistics
+    accepted = [[True, True, False], [True, False, True], [False] * 3, [True, True, False]]
+    assert averaged_statistics(ROWS, verdict(accepted), BEFORE, MODEL).tolist() == [3.0, 6.0]
+    # no client is accepted in both layers of the first module
+    accepted = [[True, False, True], [False, True, True]] * 2
+    assert averaged_statistics(ROWS, verdict(accepted), BEFORE, MODEL).equal(BEFORE)
+    finite = [False, True, True, True]
+    accepted = [[True] * 3, [True] * 3, [False] * 3, [False] * 3]
+    assert averaged_statistics(ROWS, verdict(accepted, finite), BEFORE, MODEL).tolist() == [3, 6]
 
 
 def test_statistics_that_are_not_finite_do_not_count():
     rows = ROWS.clone()
     rows[2, 1] = torch.nan
     rows[3, 0] = torch.inf
-    assert averaged_statistics(rows, verdict(None), BEFORE).tolist() == [2.0, 4.0]
+    assert averaged_statistics(rows, verdict(None), BEFORE, MODEL).tolist() == [2.0, 4.0]
     rows[:] = torch.nan
-    assert averaged_statistics(rows, verdict(None), BEFORE).equal(BEFORE)
+    assert averaged_statistics(rows, verdict(None), BEFORE, MODEL).equal(BEFORE)
 
 
 @pytest.fixture(scope="module")

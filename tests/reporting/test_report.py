@@ -265,6 +265,13 @@ def test_every_table_and_figure_has_a_caption():
     attacks = ["none", "min_max", "scaling"]
     figures = outputs.figures(read(attack=attacks, defense=["fedavg", "skymask"]))
     assert len(figures) == 7
-    tables = ["runs", "mask_layers", "published", "significance", *table_layout.LAYOUTS]
+    tables = [
+        "runs",
+        "mask_layers",
+        "layer_verdicts",
+        "published",
+        "significance",
+        *table_layout.LAYOUTS,
+    ]
     captions = {path.stem for path in (ROOT / "src/skymask/reporting/templates").glob("*.rst")}
     assert captions == {*figures, *tables}

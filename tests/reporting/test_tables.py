@@ -292,7 +292,7 @@ def test_a_backdoors_success_is_the_mean_of_the_last_evaluations(tmp_path):
 
 
 def test_the_layers_table_is_a_mean_over_rounds_and_seeds(grid, tmp_path):
-    table = tables.layers_table(grid, tmp_path)
+    table = tables.mask_layers_table(grid, tmp_path)
     assert list(table.columns) == [
         "setting",
         "defense",
@@ -320,7 +320,7 @@ def test_the_layers_table_is_a_mean_over_rounds_and_seeds(grid, tmp_path):
 def test_layers_of_several_cells_are_in_the_order_of_the_study(tmp_path):
     variants = {"name": "skymask", "threshold": [0.75, 0.25]}
     found = one_seed(attack=["none", "min_max"], defense=[variants, "fedavg"], exclude=[])
-    table = tables.layers_table(found, written(found, tmp_path))
+    table = tables.mask_layers_table(found, written(found, tmp_path))
     places = list(dict.fromkeys(zip(table["attack"], table["defense"], strict=True)))
     assert places == [
         (attack, f"skymask(threshold={threshold})")

@@ -516,6 +516,56 @@ def test_layers_are_those_of_each_model_of_the_grid():
     assert len(caught.value.problems) == 1
 
 
+# --- rounds with an attack, and layers ----------------------------------------------------------
+
+
+def when(name="min_max", **rounds):
+    return {"name": name, "attack_rounds": rounds}
+
+
+def test_the_rounds_of_an_attack_are_part_of_it():
+    found = experiment_of(attack=when(first=5)).attack.parameters["attack_rounds"]
+    assert found == {"first": 5, "last": None, "every": 1}
+    assert run_of(attack=when(first=5)) != run_of(attack="min_max")
+    assert run_of(attack={"name": "min_max", "attack_rounds": None}) == run_of(attack="min_max")
+    assert [r for r in range(1, 9) if experiment_of(attack=when(first=5)).attacks(r)] == [
+        *range(5, 9)
+    ]
+    both = {**when(every=2), "coordinates": {"share": 0.1}}
+    assert labels_of([when("label_flip", first=[3, 4]), both]) == [
+        "label_flip[first=3]",
+        "label_flip[first=4]",
+        "min_max[share=0.1, every=2]",
+    ]
+
+
+def test_an_axis_may_have_a_method_with_and_without_an_option():
+    assert labels_of(["min_max", when(first=5)]) == ["min_max", "min_max[first=5]"]
+    paired = [["attack", "defense"]]
+    found = read(attack=["min_max", when(first=5)], defense=["krum", "median"], paired=paired)
+    assert [cell.attack for cell in found.cells] == ["min_max", "min_max[first=5]"]
+
+
+def labels_of_defenses(defense, **changes):
+    return [cell.defense for cell in read(defense=defense, **changes).cells]
+
+
+def test_a_defense_per_layer_is_a_variant_of_it():
+    axis = ["krum", {"name": "krum", "per": "layer"}]
+    assert labels_of_defenses(axis) == ["krum", "krum(per=layer)"]
+    assert run_of(defense={"name": "krum", "per": "model"}) == run_of(defense="krum")
+    assert run_of(defense=axis[1]) != run_of(defense="krum")
+    assert labels_of_defenses({"name": "krum", "per": ["model", "layer"]}) == labels_of_defenses(
+        axis
+    )
+    assert labels_of_defenses([["norm_clip", {"name": "fedavg", "per": "layer"}]]) == [
+        "norm_clip + fedavg(per=layer)"
+    ]
+    for per, left in (("model", "krum(per=layer)"), ("layer", "krum")):
+        exclude = [{"defense": {"name": "krum", "per": per}}]
+        assert labels_of_defenses(axis, exclude=exclude) == [left]
+
+
 # --- backdoors ----------------------------------------------------------------------------------
 
 

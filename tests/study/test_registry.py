@@ -21,7 +21,8 @@ from skymask.defenses import DEFENSES, PRE_AGGREGATORS
 from skymask.jobs import fingerprint
 from skymask.models.architectures import MODELS
 from skymask.study import registry
-from skymask.study.registry import coordinates_entry
+from skymask.study.attack_rounds import attacks_in
+from skymask.study.registry import option_entry
 
 PACKAGE = Path(skymask.__file__).parent
 REGISTRIES = {
@@ -39,7 +40,8 @@ ENTRIES = [
     for place, functions in REGISTRIES.items()
     for name, function in functions.items()
 ]
-ENTRIES.append(pytest.param(coordinates_entry(), attacked_coordinates, id="coordinates"))
+OPTIONS = {"coordinates": attacked_coordinates, "attack_rounds": attacks_in}
+ENTRIES += [pytest.param(option_entry(k), function, id=k) for k, function in OPTIONS.items()]
 
 
 @pytest.mark.parametrize("place", REGISTRIES, ids=lambda place: place[1])
@@ -102,7 +104,15 @@ def candidates(entry, name):
     return {**usual, "shape": ((1, 3, 8), (1, 8, 3), (1, 9, 28), (64,), (16,))}[name]
 
 
-USUAL = {"n": 100, "f": 0, "shape": (1, 28, 28), "classes": 10, "clients": 100, "attacker": 0}
+USUAL = {
+    "n": 100,
+    "f": 0,
+    "round_": 1,
+    "shape": (1, 28, 28),
+    "classes": 10,
+    "clients": 100,
+    "attacker": 0,
+}
 
 
 def broken(entry, given):
@@ -180,7 +190,10 @@ def test_imports_are_found_in_functions_too():
     assert "skymask.data.datasets.vision" in fingerprint.imports(
         "skymask.data.datasets.fashion_mnist"
     )
-    assert fingerprint.imports("skymask.study.experiment") == {"skymask.models.loss_names"}
+    assert fingerprint.imports("skymask.study.experiment") == {
+        "skymask.models.loss_names",
+        "skymask.study.attack_rounds",
+    }
     assert fingerprint.imports("skymask.models.loss_names") == set()
 
 
@@ -399,8 +412,8 @@ def test_the_snakefile_imports_nothing_slow():
         "import sys\n"
         + "".join(f"import skymask.{module}\n" for module in light)
         + "from skymask.study.methods import parameters_model\n"
-        + "from skymask.study.registry import coordinates_entry, entries\n"
-        + "assert coordinates_entry().parameters\n"
+        + "from skymask.study.registry import OPTIONS, entries, option_entry\n"
+        + "assert all(option_entry(option).parameters for option in OPTIONS)\n"
         + f"for kind in {KINDS}: assert [parameters_model(kind, name) for name in entries(kind)]\n"
         + f"print(*[name for name in {HEAVY} if name in sys.modules])\n"
     )

@@ -8,6 +8,7 @@ import pytest
 from jsonschema import Draft7Validator
 
 from skymask.study import schema, strict_yaml
+from skymask.study.methods import UNSET
 from skymask.study.model import StudyFile
 from skymask.study.registry import entries
 
@@ -29,6 +30,8 @@ BEYOND_A_SCHEMA = {
     "composition_given_twice",
     "composition_of_defenses",
     "composition_with_a_long_name",
+    "attack_rounds_after_the_last_round",
+    "attack_rounds_last_before_first",
     "coordinates_both_ways",
     "coordinates_of_an_unknown_layer",
     "coordinates_pick_among_layers",
@@ -106,7 +109,7 @@ def test_every_method_is_there_with_its_parameters(kind):
     assert names == set(mappings) == set(entries(kind))
     for name, entry in entries(kind).items():
         parameters = mappings[name]["properties"]
-        assert set(parameters) - {"name", "coordinates"} == set(entry.parameters)
+        assert set(parameters) - {"name"} - UNSET.keys() == set(entry.parameters) - UNSET.keys()
         for parameter in entry.parameters.values():
             assert parameters[parameter.name]["default"] == parameter.default
 

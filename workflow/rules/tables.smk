@@ -3,7 +3,7 @@ rule study_tables:
     input:
         metrics=collected("metrics"),
         aggregates=collected("aggregates"),
-        layers=collected("layers", MASKED),
+        layers=collected("layers", LAYERED),
     output:
         TABLES,
         provenance=paths.provenance(paths.tables(STUDY.name), "study_tables"),

@@ -18,11 +18,11 @@ with logged(snakemake.log[0]), recorded(snakemake), stage(snakemake, "aggregate"
     parties, updates, trained = job.federation, job.read("updates"), job.read("statistics")
     with job.timed():
         model, verdict, state = aggregate(parties, updates, job.parameters, job.state, job.round)
-        statistics = averaged_statistics(trained, verdict, job.statistics)
+        statistics = averaged_statistics(trained, verdict, job.statistics, parties.model)
     job.write(
         model=(model, statistics),
         state=state,
         clients=client_rows(job.round, parties.malicious, verdict),
         aggregates=[aggregate_row(job.round, parties.malicious, verdict)],
-        layers=layer_rows(job.round, parties.model.layout, parties.malicious, verdict),
+        layers=layer_rows(job.round, parties.model.layout, verdict),
     )

@@ -64,8 +64,13 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
     "aggregates": _schema(
         ("round", pa.int32(), "round, from 1"),
-        ("fpr", pa.float64(), "share of benign clients rejected in the round, 0 to 1"),
-        ("fnr", pa.float64(), "share of malicious clients accepted in the round, 0 to 1"),
+        (
+            "fpr",
+            pa.float64(),
+            "share of benign clients rejected in the round, 0 to 1, in the mean over the "
+            "coordinates; null in a round in which malicious clients do not attack",
+        ),
+        ("fnr", pa.float64(), "share of malicious clients accepted in the round, likewise"),
         ("attacker_weight", pa.float64(), "malicious clients' share of the weight, 0 to 1"),
         (
             "benign_distance",
@@ -78,19 +83,38 @@ SCHEMAS: dict[str, pa.Schema] = {
     "layers": _schema(
         ("round", pa.int32(), "round, from 1"),
         ("layer", pa.string(), "layer of the model, by the name of its tensor"),
-        ("role", pa.string(), "whose masks: benign, malicious or server"),
+        (
+            "role",
+            pa.string(),
+            "benign, malicious (clients that attack in the round) or server",
+        ),
+        (
+            "accepted",
+            pa.float64(),
+            "share of these clients accepted in the layer, 0 to 1; null without such verdicts",
+        ),
         (
             "switched_off",
             pa.float64(),
-            "mean share of the layer that these masks switch off, 0 to 1",
+            "mean share of the layer that their masks switch off, 0 to 1; null without masks",
         ),
-        ("unlike_server", pa.float64(), "mean share that differs from the server's mask, 0 to 1"),
+        ("unlike_server", pa.float64(), "mean share that differs from the server's mask, likewise"),
     ),
     "clients": _schema(
         ("round", pa.int32(), "round, from 1"),
         ("client", pa.int32(), "client, from 0; -1: the server, only with SkyMask"),
-        ("malicious", pa.bool_(), "whether the client attacks; null for the server"),
-        ("accepted", pa.bool_(), "whether the defense accepts it; null if it does not decide"),
+        ("malicious", pa.bool_(), "whether the client is malicious; null for the server"),
+        ("attacking", pa.bool_(), "whether it attacks in the round; null for the server"),
+        (
+            "accepted",
+            pa.bool_(),
+            "whether the defense accepts it, in at least one layer; null if it does not decide",
+        ),
+        (
+            "accepted_share",
+            pa.float64(),
+            "share of the coordinates in which it is accepted, 0 to 1; null likewise",
+        ),
         ("weight", pa.float64(), "weight of the update in the sum; null if not a weighted sum"),
         ("score", pa.float64(), "number by which the defense decides, as it defines it"),
         ("mask_1", pa.float64(), "first principal coordinate of the client's mask (SkyMask)"),
@@ -135,13 +159,14 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("accuracy", pa.float64(), "mean test accuracy of those evaluations, 0 to 1"),
         ("argmax_accuracy", pa.float64(), "mean over those evaluations, by the largest output"),
         ("attack_success_rate", pa.float64(), "mean over those evaluations; null: no backdoor"),
-        ("fpr", pa.float64(), "share of benign clients rejected over all rounds, 0 to 1"),
-        ("fnr", pa.float64(), "share of malicious clients accepted over all rounds, 0 to 1"),
         (
-            "attacker_weight",
+            "fpr",
             pa.float64(),
-            "attacker_weight of aggregates, mean over all rounds, 0 to 1",
+            "share of benign clients rejected, mean over the rounds with an attack (all rounds "
+            "where there is none), 0 to 1",
         ),
+        ("fnr", pa.float64(), "share of malicious clients accepted, likewise"),
+        ("attacker_weight", pa.float64(), "attacker_weight of aggregates, likewise"),
         ("benign_distance", pa.float64(), "benign_distance of aggregates, mean over all rounds"),
     ),
     "accuracy": _cells(accuracy="final test accuracy, 0 to 1"),
@@ -166,6 +191,12 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("off_server", pa.float64(), "the same for the server"),
         ("unlike_benign", pa.float64(), "share in which they differ from the server's, 0 to 1"),
         ("unlike_malicious", pa.float64(), "the same for malicious clients; null: there are none"),
+    ),
+    "layer_verdicts": _schema(
+        *_CELL,
+        ("layer", pa.string(), "layer of the model, by the name of its tensor"),
+        ("accepted_benign", pa.float64(), "share of benign clients accepted in it, 0 to 1"),
+        ("accepted_malicious", pa.float64(), "the same for malicious clients; null: none"),
     ),
     "published": _schema(
         *_CELL,

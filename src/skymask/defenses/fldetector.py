@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from skymask.contracts import judges, requires
+from skymask.contracts import describes, judges, requires
 from skymask.defenses.aggregation import Aggregation, mean_of
 from skymask.defenses.client_state import extended, positions, union
 
@@ -13,6 +13,7 @@ from skymask.defenses.client_state import extended, positions, union
 REFERENCES = 20
 
 
+@describes(whole_model=True)
 @requires(lambda window: window >= 1, "window must be at least 1")
 @requires(lambda start: start >= 1, "start must be at least 1")
 @judges

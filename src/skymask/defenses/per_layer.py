@@ -2,23 +2,21 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from skymask.contracts import RequirementError, call
+from skymask.contracts import WHOLE_MODEL, RequirementError, call
 from skymask.defenses.aggregation import Aggregation
 from skymask.models.flat_parameters import Layout
 
-Offers = Mapping[str, Callable[[], Any]]
-"""Functions without arguments that compute what a rule may name, by name."""
+Offer = Callable[[], Any]
+"""A function that computes what a rule may ask for."""
 
 # what has a value for each of the d coordinates
 SPLIT = ("updates", "global_parameters", "server_update")
-WHOLE = ("model", "loss", "root")
-"""What a rule asks for that judges whole models and so cannot judge one layer."""
 
 
 def per_layer(defense: Callable[..., Aggregation], layout: Layout) -> Callable[..., Aggregation]:
@@ -38,8 +36,8 @@ def per_layer(defense: Callable[..., Aggregation], layout: Layout) -> Callable[.
         zero.
 
     Raises:
-        RequirementError: The defense needs whole models: it asks for ``model``, ``loss`` or
-            ``root``.
+        RequirementError: The defense judges whole models: it asks for ``model``, ``loss`` or
+            ``root``, or its entry says so.
 
     Source: layer-wise Krum is used in Zhuang et al., "Backdoor Federated Learning by Poisoning
     Backdoor-Critical Layers", ICLR 2024.
@@ -51,11 +49,10 @@ def per_layer(defense: Callable[..., Aggregation], layout: Layout) -> Callable[.
     (tensor([0.1000, 0.3000]), [[False, False], [True, False], [False, True], [False, False]])
     """
     signature = inspect.signature(defense)
-    refused = [name for name in WHOLE if name in signature.parameters]
-    if refused:
+    whole = getattr(defense, "facts", {}).get("whole_model", False)
+    if whole or any(name in signature.parameters for name in WHOLE_MODEL):
         raise RequirementError(
-            f"{defense.__name__}: it judges whole models (it asks for {refused[0]}) and cannot "
-            "judge one layer"
+            f"{defense.__name__}: it judges whole models and cannot judge a layer"
         )
 
     @wraps(defense)
@@ -70,7 +67,7 @@ def per_layer(defense: Callable[..., Aggregation], layout: Layout) -> Callable[.
     return of_each_layer
 
 
-def offers_by_layer(offers: Offers, layout: Layout) -> list[dict[str, Callable[[], Any]]]:
+def offers_by_layer(offers: Mapping[str, Offer], layout: Layout) -> list[dict[str, Offer]]:
     """Limit what is offered to a rule to one layer at a time.
 
     Args:
@@ -80,12 +77,14 @@ def offers_by_layer(offers: Offers, layout: Layout) -> list[dict[str, Callable[[
     Returns:
         The offers for each layer.
     """
+    # computed once for all layers
+    whole = {key: cache(offers[key]) for key in SPLIT if key in offers}
 
-    def of_layer(index: int) -> dict[str, Callable[[], Any]]:
+    def of_layer(index: int) -> dict[str, Offer]:
         name, shape = layout.names[index], layout.shapes[index]
 
-        def columns(offer: Callable[[], Any]) -> Tensor | None:
-            value = offer()
+        def columns(key: str) -> Tensor | None:
+            value = whole[key]()
             return None if value is None else layout.columns(value)[name]
 
         def state() -> dict[str, Tensor]:
@@ -93,7 +92,7 @@ def offers_by_layer(offers: Offers, layout: Layout) -> list[dict[str, Callable[[
             prefix = f"{name}/"
             return {k.removeprefix(prefix): v for k, v in known.items() if k.startswith(prefix)}
 
-        limited = {key: partial(columns, offers[key]) for key in SPLIT if key in offers}
+        limited: dict[str, Offer] = {key: partial(columns, key) for key in whole}
         if "state" in offers:
             limited["state"] = state
         return {**offers, **limited, "layout": lambda: Layout((name,), (shape,))}

@@ -21,7 +21,7 @@ def attack(
     state: State,
     round_: int,
 ) -> tuple[Tensor, State]:
-    """Replace the updates of the malicious clients.
+    """Replace the updates of the clients that attack in this round.
 
     Args:
         federation: Parties of the run.
@@ -37,7 +37,7 @@ def attack(
     Raises:
         ValueError: The attack returned another shape.
     """
-    run, malicious = federation.experiment, federation.malicious
+    run, malicious = federation.experiment, federation.attacking(round_)
     if run.attack.name not in ATTACKS or not bool(malicious.any()):
         return updates, state
     offers: dict[str, Callable[[], Any]] = {

@@ -1,18 +1,21 @@
 """Pre-aggregators and the defense, applied to the finite updates."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from skymask.contracts import call
 from skymask.defenses import DEFENSES, PRE_AGGREGATORS, Aggregation
+from skymask.defenses.per_layer import Offer, joined, offers_by_layer
 from skymask.federation.federation import Federation, State
 from skymask.federation.local_training import train_client
 from skymask.numerics import column_blocks
 from skymask.seeds import generator
+from skymask.study.experiment import Experiment, Method
 
 # up to so many updates in a row of a mixture, they are added one by one
 FEW = 4
@@ -47,36 +50,71 @@ def defend(
         RequirementError: A rule is not defined for these clients.
     """
     run, judged = federation.experiment, updates[finite]
-    rejected = int((~finite).sum())
-    offers: dict[str, Callable[[], Any]] = {
+    rejected, layout = int((~finite).sum()), federation.model.layout
+    offers: dict[str, Offer] = {
         "updates": lambda: judged,
         "global_parameters": global_parameters.clone,
         "server_update": lambda: server_update(federation, global_parameters, round_),
         "loss": lambda: federation.functional_model.loss_on(federation.root),
         "model": lambda: federation.functional_model,
-        "layout": lambda: federation.model.layout,
+        "layout": lambda: layout,
         "root": lambda: federation.root,
         # clients already rejected are no longer among the rows
         "assumed_malicious": lambda: max((run.assumed_malicious or 0) - rejected, 0),
         "clients": lambda: torch.nonzero(finite).flatten(),
         "samples": lambda: federation.sample_counts[finite],
-        "malicious": lambda: federation.malicious[finite],
-        "generator": lambda: generator(run.training_seed, "defense", round_),
+        "malicious": lambda: federation.attacking(round_)[finite],
         "state": lambda: dict(state),
     }
+    if not judges_layers(run.defense):
+        return _composed(run.defense, offers, lambda *use: _draws(run, round_, *use))
+    outcomes = [
+        _composed(run.defense, of_layer, lambda *use: _draws(run, round_, *use, layer))  # noqa: B023
+        for layer, of_layer in enumerate(offers_by_layer(offers, layout))
+    ]
+    return joined(outcomes, layout)
+
+
+def judges_layers(method: Method) -> bool:
+    """Whether a defense is applied to every layer by itself; SkyMask does that on its own."""
+    own = inspect.signature(DEFENSES[method.name]).parameters
+    return method.parameters.get("per") == "layer" and "per" not in own
+
+
+def _draws(run: Experiment, round_: int, purpose: str, *indices: int) -> torch.Generator:
+    return generator(run.training_seed, purpose, round_, *indices)
+
+
+def _composed(
+    method: Method, offers: dict[str, Offer], draws: Callable[..., torch.Generator]
+) -> Aggregation:
+    """Apply the pre-aggregators and the defense of a method to what is offered.
+
+    Args:
+        method: The defense, with its pre-aggregators.
+        offers: What is offered to each of them.
+        draws: Derives the generator of a purpose.
+    """
+    offers = dict(offers)
+    offers["generator"] = lambda: draws("defense")
+    judged: Tensor = offers["updates"]()
     mixing = torch.eye(len(judged), dtype=torch.float64, device=judged.device)
     row_of = torch.arange(len(judged), device=judged.device)
-    for position, method in enumerate(run.defense.pre_aggregators):
-        rows = mixed(mixing, judged)
-        draws = generator(run.training_seed, "pre-aggregation", round_, position)
-        before = {**offers, "updates": lambda: rows, "generator": lambda: draws}  # noqa: B023
-        mixture = call(PRE_AGGREGATORS[method.name], before, method.parameters)
+    for position, before in enumerate(method.pre_aggregators):
+        offers["updates"] = partial(mixed, mixing, judged)
+        own: dict[str, Offer] = dict(offers)
+        own["generator"] = partial(draws, "pre-aggregation", position)
+        mixture = call(PRE_AGGREGATORS[before.name], own, before.parameters)
         mixing, row_of = mixture.mixing @ mixing, mixture.row_of[row_of]
-    if run.defense.pre_aggregators:
-        offers["updates"] = lambda: mixed(mixing, judged)
-        offers["samples"] = lambda: mixing @ federation.sample_counts[finite].double()
-    outcome = call(DEFENSES[run.defense.name], offers, run.defense.parameters)
-    return _of_clients(outcome, mixing, row_of) if run.defense.pre_aggregators else outcome
+    if method.pre_aggregators:
+        samples = offers["samples"]
+        offers["updates"] = partial(mixed, mixing, judged)
+        offers["samples"] = lambda: mixing @ samples().double()
+    parameters = dict(method.parameters)
+    if judges_layers(method):
+        del parameters["per"]
+    outcome = call(DEFENSES[method.name], offers, parameters)
+    return _of_clients(outcome, mixing, row_of) if method.pre_aggregators else outcome
 
 
 def server_update(federation: Federation, global_parameters: Tensor, round_: int) -> Tensor:
@@ -135,7 +173,7 @@ def _of_clients(outcome: Aggregation, mixing: Tensor, row_of: Tensor) -> Aggrega
     return replace(
         outcome,
         accepted=of_clients(outcome.accepted),
-        weights=None if weights is None else (weights.double() @ mixing).to(weights.dtype),
+        weights=None if weights is None else (mixing.T @ weights.double()).to(weights.dtype),
         scores=of_clients(outcome.scores),
         coordinates=of_clients(outcome.coordinates),
         masks=of_clients(outcome.masks),

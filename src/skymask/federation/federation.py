@@ -76,6 +76,10 @@ class Federation:
         flags = partition.draw_malicious(run.clients, run.malicious, run.training_seed)
         return torch.from_numpy(flags).to(self.train.labels.device)
 
+    def attacking(self, round_: int) -> Tensor:
+        """Which clients attack in a round, bool [n]: the malicious ones, or none of them."""
+        return self.malicious & self.experiment.attacks(round_)
+
     @cached_property
     def model(self) -> ResidentModel:
         """The model before round 1; each stage works on copies of it."""

@@ -26,7 +26,8 @@ def detection(accepted: Tensor | None, malicious: Tensor) -> Detection:
     """Compare verdicts with the truth.
 
     Args:
-        accepted: Verdicts, bool [n]; ``None`` for a rule that gives none.
+        accepted: Verdicts, bool [n], or shares of the coordinates that are accepted, in [0, 1];
+            ``None`` for a rule that gives none.
         malicious: Which clients are malicious, bool [n].
 
     >>> detection(torch.tensor([True, False, True]), torch.tensor([False, False, True]))
@@ -34,12 +35,47 @@ def detection(accepted: Tensor | None, malicious: Tensor) -> Detection:
     """
     if accepted is None:
         return Detection(fpr=None, fnr=None)
-    accepted, malicious = accepted.cpu(), malicious.cpu()
+    accepted, malicious = accepted.double().cpu(), malicious.cpu()
 
     def share(of: Tensor) -> float | None:
-        return float(of.double().mean()) if len(of) else None
+        return float(of.mean()) if len(of) else None
 
-    return Detection(fpr=share(~accepted[~malicious]), fnr=share(accepted[malicious]))
+    return Detection(fpr=share(1 - accepted[~malicious]), fnr=share(accepted[malicious]))
+
+
+def over_layers(values: Tensor | None, layout: Layout) -> Tensor | None:
+    """Average what a client has per layer, each layer weighted by its number of coordinates.
+
+    Args:
+        values: Values [n] or [n, layers], such as verdicts or weights; ``None`` where unknown.
+        layout: Layers of the model.
+
+    Returns:
+        The means, float64 [n]; of verdicts, the share of the coordinates in which each client
+        counts.  Values [n] are returned as they are.
+
+    >>> verdicts = torch.tensor([[True, False], [True, True]])
+    >>> over_layers(verdicts, Layout(("weight", "bias"), ((3,), (1,)))).tolist()
+    [0.75, 1.0]
+    """
+    if values is None or values.ndim == 1:
+        return values
+    sizes = torch.tensor(layout.sizes, dtype=torch.float64, device=values.device)
+    return values.double() @ sizes / sizes.sum()
+
+
+def means_of_accepted(accepted: Tensor | None) -> Tensor | None:
+    """Return the weights of a mean over the accepted clients of each layer.
+
+    Args:
+        accepted: Verdicts, bool [n, layers], or anything else for a rule without such verdicts.
+
+    Returns:
+        The weights, float64 [n, layers], of sum 1 in a layer with accepted clients; else ``None``.
+    """
+    if accepted is None or accepted.ndim == 1:
+        return None
+    return accepted.double() / accepted.sum(dim=0).clamp_min(1)
 
 
 def attacker_weight(weights: Tensor | None, malicious: Tensor) -> float | None:
@@ -48,7 +84,8 @@ def attacker_weight(weights: Tensor | None, malicious: Tensor) -> float | None:
     .. math:: \sum_{i \in M} \lvert w_i\rvert \,/\, \sum_i \lvert w_i\rvert
 
     Args:
-        weights: Coefficients [n] of the updates in the aggregate; ``None`` where not known.
+        weights: Coefficients [n] of the updates in the aggregate, or their means over the layers
+            (:func:`over_layers`); ``None`` where not known.
         malicious: Which clients are malicious, bool [n].
 
     Returns:

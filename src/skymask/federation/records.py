@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from skymask.federation.aggregate import Verdict
@@ -24,7 +23,9 @@ def client_rows(round_: int, malicious: Tensor, verdict: Verdict) -> list[Row]:
     """
     columns = {
         "malicious": malicious.tolist(),
-        "accepted": _values(verdict.accepted, malicious),
+        "attacking": verdict.attacking.tolist(),
+        "accepted": _values(_in_a_layer(verdict.accepted), malicious),
+        "accepted_share": _values(verdict.accepted_share, malicious),
         "weight": _values(verdict.weights, malicious),
         "score": _values(verdict.scores, malicious),
     }
@@ -41,6 +42,7 @@ def client_rows(round_: int, malicious: Tensor, verdict: Verdict) -> list[Row]:
     # updates that are not finite are rejected by a rule without verdicts, too
     for row, finite in zip(rows, verdict.finite.tolist(), strict=True):
         row["accepted"] = row["accepted"] if finite else False
+        row["accepted_share"] = row["accepted_share"] if finite else 0.0
     if verdict.update_coordinates is not None:
         for row, (first, second) in zip(rows, verdict.update_coordinates.tolist(), strict=True):
             row["update_1"], row["update_2"] = _number(first), _number(second)
@@ -59,7 +61,9 @@ def aggregate_row(round_: int, malicious: Tensor, verdict: Verdict) -> Row:
         malicious: Which clients are malicious, bool [n].
         verdict: Decisions of the round.
     """
-    rates = detection(verdict.accepted, malicious)
+    # malicious clients that do not attack in this round cannot be told from benign ones
+    looked_for = bool(verdict.attacking.any()) or not bool(malicious.any())
+    rates = detection(verdict.accepted_share if looked_for else None, malicious)
     return {
         "round": round_,
         "fpr": rates.fpr,
@@ -71,27 +75,33 @@ def aggregate_row(round_: int, malicious: Tensor, verdict: Verdict) -> Row:
     }
 
 
-def layer_rows(round_: int, layout: Layout, malicious: Tensor, verdict: Verdict) -> list[Row]:
-    """Make a row per layer and role: what SkyMask's masks do to the layer, mean over the parties.
+def layer_rows(round_: int, layout: Layout, verdict: Verdict) -> list[Row]:
+    """Make a row per layer and role, of what masks and verdicts per layer say about the layer.
+
+    Each value is a mean over the parties of the role; malicious clients that do not attack in the
+    round are benign here.  A rule with neither masks nor verdicts per layer has no rows.
 
     Args:
         round_: Round, from 1.
         layout: Layers of the model.
-        malicious: Which clients are malicious, bool [n].
         verdict: Decisions of the round.
     """
-    if verdict.switched_off is None or verdict.unlike_server is None:
-        return []
-    both = torch.stack([verdict.switched_off, verdict.unlike_server], dim=-1)
-    clients, server = both[:-1], both[-1:]
-    parties = {"benign": clients[~malicious], "malicious": clients[malicious], "server": server}
+    values = {"switched_off": verdict.switched_off, "unlike_server": verdict.unlike_server}
+    if verdict.accepted is not None and verdict.accepted.ndim == 2:
+        values["accepted"] = verdict.accepted.double()
+    clients = len(verdict.attacking)
+    roles = {"benign": ~verdict.attacking, "malicious": verdict.attacking}
     rows = []
-    for role, shares in parties.items():
-        known = shares[~shares.isnan().flatten(1).any(dim=1)]
-        means = known.mean(dim=0).tolist() if len(known) else []
-        for layer, (off, unlike) in zip(layout.names, means, strict=False):
-            row = {"round": round_, "layer": layer, "role": role}
-            rows.append({**row, "switched_off": off, "unlike_server": unlike})
+    for role in (*roles, "server"):
+        means: dict[str, list[float]] = {}
+        for name, value in values.items():
+            if value is not None:
+                chosen = value[:clients][roles[role]] if role in roles else value[clients:]
+                chosen = chosen[~chosen.isnan().any(dim=1)]
+                means |= {name: chosen.mean(dim=0).tolist()} if len(chosen) else {}
+        for index, layer in enumerate(layout.names) if means else ():
+            shares = {name: mean[index] for name, mean in means.items()}
+            rows.append({"round": round_, "layer": layer, "role": role, **shares})
     return rows
 
 
@@ -104,6 +114,11 @@ def metrics_row(round_: int, quality: Quality) -> Row:
         "loss": _number(quality.loss),
         "attack_success_rate": quality.attack_success_rate,
     }
+
+
+def _in_a_layer(accepted: Tensor | None) -> Tensor | None:
+    """Whether each client is accepted in at least one layer."""
+    return accepted if accepted is None or accepted.ndim == 1 else accepted.any(dim=1)
 
 
 def _values(values: Tensor | None, like: Tensor) -> list[Any]:
@@ -120,6 +135,6 @@ def _reason(client: int, verdict: Verdict) -> str | None:
         return "not finite"
     if verdict.note is not None:
         return verdict.note
-    if verdict.accepted is not None and not bool(verdict.accepted[client]):
+    if verdict.accepted is not None and not bool(verdict.accepted[client].any()):
         return "rejected"
     return None

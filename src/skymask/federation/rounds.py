@@ -67,10 +67,10 @@ def run_span(
             model, verdict, defense_state = aggregate(
                 federation, updates, model, defense_state, round_
             )
-            statistics = averaged_statistics(trained, verdict, statistics)
+            statistics = averaged_statistics(trained, verdict, statistics, federation.model)
         span.clients += client_rows(round_, malicious, verdict)
         span.aggregates.append(aggregate_row(round_, malicious, verdict))
-        span.layers += layer_rows(round_, layout, malicious, verdict)
+        span.layers += layer_rows(round_, layout, verdict)
         if run.evaluates(round_):
             with timed(span.timings, round_, "evaluate", run.device):
                 quality = evaluate(federation, model, statistics)

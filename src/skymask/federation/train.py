@@ -12,7 +12,7 @@ from skymask.seeds import generator
 
 
 def training_data(federation: Federation) -> list[Samples]:
-    """Collect each client's samples, poisoned by a data attack; the same in every round."""
+    """Collect each client's samples, poisoned by a data attack, for all rounds with an attack."""
     attack, seed = federation.experiment.attack, federation.experiment.training_seed
     data = list(federation.clients)
     if attack.name not in DATA_ATTACKS:
@@ -43,7 +43,8 @@ def train(
 
     Args:
         federation: Parties of the run.
-        data: Training samples of each client.
+        data: Training samples of each client; in a round without an attack the honest ones are
+            used instead.
         global_parameters: Parameters w [d] of the global model.
         round_: Round, from 1.
         statistics: Running statistics [s] of the global model; ``None`` for the initial ones.
@@ -52,6 +53,8 @@ def train(
         Updates Δ_i = w_i − w [n, d], and the clients' running statistics [n, s].
     """
     seed = federation.experiment.training_seed
+    if not bool(federation.attacking(round_).any()):
+        data = federation.clients
     return train_clients(
         federation.model,
         global_parameters,

@@ -43,6 +43,9 @@ def captions(study: Study) -> dict[str, str]:
     over = f"mean ± standard deviation over {seeds}" if seeds != "one seed" else seeds
     last = study.final_evaluations
     final = "the last evaluation" if last == 1 else f"the mean of the last {last} evaluations"
+    found, scheduled = f"all {rounds} rounds", ""
+    if any("attack_rounds" in cell.experiment.attack.parameters for cell in study.cells):
+        found, scheduled = f"those of {rounds} rounds with an attack", "with an attack, "
     contents = {
         "accuracy": f"final test accuracy after {rounds} rounds, {final}; {over}",
         "argmax_accuracy": (
@@ -51,14 +54,14 @@ def captions(study: Study) -> dict[str, str]:
         ),
         "detection": (
             "false positive rate (benign clients rejected) / false negative rate (malicious "
-            f"clients accepted) in %, over all {rounds} rounds and {seeds}; {ABSENT} where a "
-            "defense gives no verdict per client or there is no such client"
+            f"clients accepted) in %, over {found} and {seeds}; {ABSENT} where a defense gives no "
+            "verdict per client or there is no such client"
         ),
         "got_through": (
             "attackers' share of the aggregation weight in % / distance of the aggregate from the "
             f"benign mean, relative to the norm of that mean; means over all {rounds} rounds (the "
-            f"share: over rounds in which the model was updated) and {seeds}; {ABSENT} where a "
-            "defense is not linear"
+            f"share: {scheduled}over rounds in which the model was updated) and {seeds}; {ABSENT} "
+            "where a defense is not linear"
         ),
         "attack_success": (
             "attack success rate (triggered test samples of other classes classified as the "
@@ -68,6 +71,11 @@ def captions(study: Study) -> dict[str, str]:
             "share of each layer that SkyMask's binary masks switch off (off), and in which they "
             "differ from the server's mask (unlike), by role; means over clients, "
             f"{rounds} rounds and {seeds}"
+        ),
+        "layer_verdicts": (
+            "share of the clients that are accepted in each layer, by role, where a defense gives "
+            f"a verdict per layer; means over clients, {rounds} rounds (malicious clients: those "
+            f"with an attack) and {seeds}"
         ),
         "published": _published(study, final) if "published" in tables(study) else "",
         "significance": _significance(rounds, final),

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from skymask.reporting import published
 from skymask.study.grid import Cell, Study
-from skymask.study.registry import registry
+from skymask.study.registry import entries, registry
 
 
 def backdoored(cell: Cell) -> bool:
@@ -17,6 +17,13 @@ def backdoored(cell: Cell) -> bool:
 def masked(cell: Cell) -> bool:
     """Tell whether a cell learns masks."""
     return cell.experiment.defense.name == "skymask"
+
+
+def judged_by_layer(cell: Cell) -> bool:
+    """Tell whether the defense of a cell gives a verdict for each layer."""
+    defense = cell.experiment.defense
+    facts = entries("defense")[defense.name].facts
+    return defense.parameters.get("per") == "layer" or facts.get("verdicts_per_layer", False)
 
 
 def over_batch(cell: Cell) -> bool:
@@ -31,6 +38,7 @@ def tables(study: Study) -> list[str]:
     names += ["argmax_accuracy"] if any(map(over_batch, cells)) else []
     names += ["attack_success"] if any(map(backdoored, cells)) else []
     names += ["mask_layers"] if any(map(masked, cells)) else []
+    names += ["layer_verdicts"] if any(map(judged_by_layer, cells)) else []
     names += ["published"] if published.known(study) else []
     return names + (["significance"] if _testable(cells) else [])
 

@@ -15,7 +15,7 @@ from skymask.study.grid import Study
 SHOWN = ("accuracy", "argmax_accuracy", "significance", "detection", "attack_success")
 """Tables that the page shows."""
 
-LINKED = ("published", "got_through", "mask_layers")
+LINKED = ("published", "got_through", "mask_layers", "layer_verdicts")
 """Tables that the page links to."""
 
 FIGURES = (

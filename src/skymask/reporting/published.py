@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from skymask.study.grid import Cell, Study
-from skymask.study.registry import ROOT
+from skymask.study.registry import OPTIONS, ROOT
 
 FILE = ROOT / "reporting" / "published.yaml"
 BELOW_FEDAVG = "below_fedavg"
@@ -190,7 +190,8 @@ def _studied(cell: Cell, metric: str, study: Study, published: Published) -> boo
     run = cell.experiment
     settings = published.settings.get(run.dataset)
     studied = published.studied[metric]
-    if settings is None or run.defense.pre_aggregators or "coordinates" in run.attack.parameters:
+    varied = OPTIONS.keys() & run.attack.parameters.keys() or "per" in run.defense.parameters
+    if settings is None or run.defense.pre_aggregators or varied:
         return False
     if run.attack.name not in studied["attacks"] or run.defense.name not in studied["defenses"]:
         return False

@@ -18,7 +18,12 @@ from skymask.reporting.captions import captions
 from skymask.reporting.outputs import backdoored, over_batch
 from skymask.reporting.outputs import tables as table_names
 from skymask.reporting.table_layout import LAYOUTS, latex, markdown, pivot, without_setting
-from skymask.reporting.tables import cells_table, layers_table, runs_table
+from skymask.reporting.tables import (
+    cells_table,
+    layer_verdicts_table,
+    mask_layers_table,
+    runs_table,
+)
 from skymask.study.grid import Study
 
 _CHECKSUMS = b"skymask.texts"
@@ -47,8 +52,11 @@ def write(study: Study, folder: Path, target: Path) -> None:
             plain = _frame(name, published_table.rows(study, runs.to_dict("records")))
         elif name == "significance":
             plain = _frame(name, significance.rows(study, runs))
+        elif name == "runs":
+            plain = runs
         else:
-            plain = runs if name == "runs" else layers_table(study, folder)
+            of_layers = {"mask_layers": mask_layers_table, "layer_verdicts": layer_verdicts_table}
+            plain = of_layers[name](study, folder)
         shown, best = readable(name, plain, study)
         caption = captions_of[name]
         texts = {
@@ -98,6 +106,7 @@ def readable(
         "published": published_table.show,
         "significance": significance.show,
         "mask_layers": without_setting,
+        "layer_verdicts": without_setting,
     }
     return (show[name](plain) if name in show else plain), None
 

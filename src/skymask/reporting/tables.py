@@ -10,8 +10,11 @@ from skymask.artifacts.errors import ArtifactError
 from skymask.artifacts.parquet import read_table
 from skymask.artifacts.records import read_rows
 from skymask.artifacts.schemas import SCHEMAS
-from skymask.reporting.outputs import masked
+from skymask.reporting.outputs import judged_by_layer, masked
 from skymask.study.grid import Cell, Study
+
+LAYER_KEYS = ["setting", "defense", "attack", "layer"]
+"""The columns that say what a row of a table of layers is about."""
 
 METRICS = (
     "accuracy",
@@ -29,9 +32,10 @@ def summarise(cell: Cell, folder: Path, final_evaluations: int) -> dict[str, obj
     """Compute the row of one run for the table ``runs``.
 
     Accuracy and attack success rate are means over the last ``final_evaluations`` evaluations up to
-    the cell's rounds.  FPR, FNR and the distance to the benign mean are means over all rounds, the
-    attackers' share of the weight over the rounds in which the model was updated.  A metric is
-    None if one of these rounds lacks it: without verdicts, weights, malicious clients or backdoor.
+    the cell's rounds.  The distance to the benign mean is a mean over all rounds; FPR and FNR over
+    the rounds in which malicious clients attack, where there are such clients; the attackers' share
+    of the weight over those of them in which the model was updated.  A metric is None if one of
+    these rounds lacks it: without verdicts, weights, malicious clients or backdoor.
 
     Args:
         cell: the cell of the run.
@@ -46,7 +50,7 @@ def summarise(cell: Cell, folder: Path, final_evaluations: int) -> dict[str, obj
     metrics = metrics[metrics["round"] <= cell.rounds].tail(final_evaluations)
     rounds = read_rows(folder / "aggregates.parquet", "aggregates", run.run).to_pandas()
     rounds = rounds[rounds["round"] <= cell.rounds]
-    updated = rounds[rounds["model_updated"]]
+    attacked = rounds[[run.malicious == 0 or run.attacks(r) for r in rounds["round"]]]
 
     def mean(rows: pd.DataFrame, column: str) -> float | None:
         values = rows[column].to_numpy(dtype=float, na_value=np.nan)
@@ -65,9 +69,9 @@ def summarise(cell: Cell, folder: Path, final_evaluations: int) -> dict[str, obj
         "accuracy": float(metrics["accuracy"].mean()),
         "argmax_accuracy": mean(metrics, "argmax_accuracy"),
         "attack_success_rate": mean(metrics, "attack_success_rate"),
-        "fpr": mean(rounds, "fpr"),
-        "fnr": mean(rounds, "fnr"),
-        "attacker_weight": mean(updated, "attacker_weight"),
+        "fpr": mean(attacked, "fpr"),
+        "fnr": mean(attacked, "fnr"),
+        "attacker_weight": mean(attacked[attacked["model_updated"]], "attacker_weight"),
         "benign_distance": mean(rounds, "benign_distance"),
     }
 
@@ -127,7 +131,7 @@ def cells_table(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     return cells
 
 
-def layers_table(study: Study, folder: Path) -> pd.DataFrame:
+def mask_layers_table(study: Study, folder: Path) -> pd.DataFrame:
     """Compute what SkyMask's masks do to each layer, per cell of SkyMask.
 
     Args:
@@ -139,22 +143,40 @@ def layers_table(study: Study, folder: Path) -> pd.DataFrame:
         off, and ``unlike_ROLE``, the share in which they differ from the server's mask: means over
         rounds, clients and seeds, 0 to 1.
     """
-    keys = ["setting", "defense", "attack", "layer"]
+    names = {"switched_off": "off", "unlike_server": "unlike"}
+    wide = _by_layer([c for c in study.cells if masked(c)], folder, names)
+    roles = ("off_benign", "off_malicious", "off_server", "unlike_benign", "unlike_malicious")
+    return wide.reindex(columns=[*LAYER_KEYS, *roles])
+
+
+def layer_verdicts_table(study: Study, folder: Path) -> pd.DataFrame:
+    """Compute how many clients are accepted in each layer, per cell with a verdict per layer.
+
+    Args:
+        study: the study.
+        folder: folder of the runs.
+
+    Returns:
+        One row per cell and layer with ``accepted_ROLE``: means over rounds, clients and seeds, 0
+        to 1; those of malicious clients over the rounds in which they attack.
+    """
+    wide = _by_layer([c for c in study.cells if judged_by_layer(c)], folder, {"accepted": ""})
+    roles = ("accepted_benign", "accepted_malicious")
+    return wide.reindex(columns=[*LAYER_KEYS, *roles])
+
+
+def _by_layer(cells: list[Cell], folder: Path, names: dict[str, str]) -> pd.DataFrame:
+    """Average columns of the runs' layers.parquet; return a column NAME_ROLE for each of them."""
     parts = []
-    for cell in study.cells:
-        if cell.undefined is None and masked(cell):
+    for cell in cells:
+        if cell.undefined is None:
             run = cell.experiment.run
             rows = read_rows(folder / run / "layers.parquet", "layers", run).to_pandas()
             labels = {"setting": cell.setting, "defense": cell.defense, "attack": cell.attack}
             parts.append(rows[rows["round"] <= cell.rounds].assign(**labels))
-    means = (
-        pd.concat(parts)
-        .groupby([*keys, "role"], sort=False)[["switched_off", "unlike_server"]]
-        .mean()
-        .rename(columns={"switched_off": "off", "unlike_server": "unlike"})
-    )
+    rows = pd.concat(parts).dropna(subset=list(names))
+    means = rows.groupby([*LAYER_KEYS, "role"], sort=False)[list(names)].mean()
     wide = means.unstack("role").reindex(means.index.droplevel("role").unique())
-    wide.columns = [f"{kind}_{role}" for kind, role in wide.columns]
-    roles = ("off_benign", "off_malicious", "off_server", "unlike_benign", "unlike_malicious")
-    table: pd.DataFrame = wide.reindex(columns=roles).reset_index()
+    wide.columns = [f"{names[kind] or kind}_{role}" for kind, role in wide.columns]
+    table: pd.DataFrame = wide.reset_index()
     return table

@@ -55,6 +55,12 @@ def check_cell(
         for layer in run.attack.parameters.get("coordinates", {}).get("layers") or []
         if layer not in layers
     ]
+    when = run.attack.parameters.get("attack_rounds", {})
+    if when.get("first", 1) > rounds:
+        problems.append(
+            f"attack {run.attack.name}.attack_rounds: first is round {when['first']}, and there "
+            f"are {rounds} rounds: lower it or raise rounds"
+        )
     return "; ".join(_undefined(run)) or None, problems
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from skymask.models.loss_names import LossName
+from skymask.study.attack_rounds import attacks_in
 
 SCHEMA_VERSION = 5
 """Version of the artifacts; a change makes every cached file outdated."""
@@ -112,6 +113,10 @@ class Experiment:
         shorter one.
         """
         return round_ % self.evaluate_every == 0
+
+    def attacks(self, round_: int) -> bool:
+        """Return whether malicious clients, if there are any, attack in a round, from 1."""
+        return attacks_in(round_, **self.attack.parameters.get("attack_rounds", {}))
 
     def to_json(self) -> str:
         """Return the experiment as JSON with sorted keys, one line per key."""

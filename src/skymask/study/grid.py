@@ -8,6 +8,7 @@ from typing import Any, Literal
 from skymask.study.constraints import check_cell
 from skymask.study.experiment import Experiment, Method
 from skymask.study.labels import label, value_label
+from skymask.study.methods import UNSET
 from skymask.study.model import AXES, INVALID, flat, validate
 from skymask.study.registry import entries
 from skymask.study.scale import named, scaled
@@ -247,14 +248,16 @@ def _fits(value: Any, excluded: Any) -> bool:
     before, others = value.pre_aggregators, excluded.pre_aggregators
     return (
         value.name == excluded.name
-        and all(_has(value.parameters.get(k), v) for k, v in excluded.parameters.items())
+        and all(
+            _has(value.parameters.get(k, UNSET.get(k)), v) for k, v in excluded.parameters.items()
+        )
         and len(before) == len(others)
         and all(map(_fits, before, others))
     )
 
 
 def _has(value: Any, excluded: Any) -> bool:
-    """Whether a parameter has an excluded value; of coordinates only the keys that are given."""
+    """Whether a parameter has an excluded value; of an option only the keys that are given."""
     if isinstance(value, dict) and isinstance(excluded, dict):
         return excluded.items() <= value.items()
     return bool(value == excluded)

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 from skymask.study.experiment import Method
-from skymask.study.registry import coordinates_entry, entries
+from skymask.study.registry import OPTIONS, entries, option_entry
 
 
 def value_label(key: str, value: Any, axis: list[Any]) -> Any:
@@ -19,15 +19,15 @@ def value_label(key: str, value: Any, axis: list[Any]) -> Any:
         return value
     alike = [v.parameters for v in axis if isinstance(v, Method) and v.name == value.name]
     return label(
-        key, value, {k for k, v in value.parameters.items() if any(p[k] != v for p in alike)}
+        key, value, {k for k, v in value.parameters.items() if any(p.get(k) != v for p in alike)}
     )
 
 
 def label(key: str, value: Any, always: Collection[str] = ()) -> str:
     """Return the label of a value: a method's name, and its parameters that are not defaults.
 
-    A composition is written ``nnm + krum``, an attack on some coordinates
-    ``min_max[share=0.1]``.
+    A composition is written ``nnm + krum``, an attack on some coordinates or in
+    some rounds ``min_max[share=0.1, first=20]``.
 
     Args:
         key: The axis.
@@ -37,14 +37,18 @@ def label(key: str, value: Any, always: Collection[str] = ()) -> str:
     if not isinstance(value, Method):
         return str(value)
     known = entries(key)[value.name].parameters
-    own = {k: v for k, v in value.parameters.items() if k != "coordinates"}
-    given = [f"{k}={v}" for k, v in own.items() if v != known[k].default or k in always]
-    text = f"{value.name}({', '.join(given)})" if given else value.name
-    known = coordinates_entry().parameters
-    where = [
-        f"{k}={'+'.join(v) if isinstance(v, list) else v}"
-        for k, v in value.parameters.get("coordinates", {}).items()
-        if v != known[k].default
+    own = {k: v for k, v in value.parameters.items() if k not in OPTIONS}
+    given = [
+        f"{k}={v}" for k, v in own.items() if k not in known or v != known[k].default or k in always
     ]
-    text += f"[{', '.join(where)}]" if where else ""
+    text = f"{value.name}({', '.join(given)})" if given else value.name
+    parts = []
+    for option in OPTIONS:
+        known = option_entry(option).parameters
+        parts += [
+            f"{k}={'+'.join(v) if isinstance(v, list) else v}"
+            for k, v in value.parameters.get(option, {}).items()
+            if v != known[k].default
+        ]
+    text += f"[{', '.join(parts)}]" if parts else ""
     return " + ".join([*(label("pre-aggregator", m) for m in value.pre_aggregators), text])

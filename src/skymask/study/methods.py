@@ -18,7 +18,15 @@ from pydantic import (
 
 from skymask.contracts import violation
 from skymask.study.experiment import Method
-from skymask.study.registry import ATTACKS, Entry, coordinates_entry, entries, registry
+from skymask.study.registry import (
+    ATTACKS,
+    Entry,
+    can_judge_layers,
+    entries,
+    option_entry,
+    options,
+    registry,
+)
 from skymask.study.validation import (
     Axis,
     Integer,
@@ -50,9 +58,21 @@ _TYPES: dict[str, Any] = {
 _COMPOSITION = "write pre-aggregators and then a defense, as [nnm, krum]"
 
 
-def update_attacks() -> set[str]:
-    """Return the attacks that may be limited to some coordinates."""
-    return set(registry("skymask.attacks", "ATTACKS")) - {"none"}
+_OPTIONS = {
+    "coordinates": (
+        "The coordinates of the updates that are attacked.",
+        "{share: 0.1, pick: largest} or {layers: [NAME]}",
+    ),
+    "attack_rounds": (
+        "The rounds in which the clients attack.",
+        "{first: 20, last: 100, every: 5}",
+    ),
+}
+"""What each option is, and how it is written."""
+
+_PER = Literal["model", "layer"]
+UNSET = {"coordinates": None, "attack_rounds": None, "per": "model"}
+"""Values with which an option is as if it were not given: it is not part of the experiment."""
 
 
 def modules_of(kind: str, method: Method) -> list[str]:
@@ -68,7 +88,7 @@ def parameters_model(kind: str, name: str) -> type[BaseModel]:
     """Return the model of a method's parameters, each with one value or a list of values.
 
     Args:
-        kind: A kind of the registry, or ``"coordinates"`` for what limits an attack.
+        kind: A kind of the registry, or ``"option"`` for an option of an attack.
         name: Name of the method.
     """
     entry = _entry(kind, name)
@@ -85,13 +105,16 @@ def parameters_model(kind: str, name: str) -> type[BaseModel]:
                 description=parameter.description.replace("``", "") or None,
             ),
         )
-    if kind == "attack" and name in update_attacks():
-        check = PlainValidator(partial(_coordinates, f"attack {name}.coordinates"))
-        schema = WithJsonSchema({"methods": "coordinates"})
-        fields["coordinates"] = (
+    for option in options(kind, name):
+        check = PlainValidator(partial(_option, option, f"{kind} {name}.{option}"))
+        schema = WithJsonSchema({"methods": option})
+        fields[option] = (
             Annotated[list[Any], check, schema],
-            Field(default=None, description="The coordinates of the updates that are attacked."),
+            Field(default=None, description=_OPTIONS[option][0]),
         )
+    if kind == "defense" and can_judge_layers(name):
+        text = "Whether the rule judges whole models, or every layer by itself."
+        fields["per"] = (Axis[_PER], Field(default="model", description=text))
     return create_model(f"{kind} {name}", __config__=CONFIG, **fields)
 
 
@@ -131,16 +154,32 @@ def parse(kind: str, value: Any, info: ValidationInfo) -> list[Method]:
             raise mistakes([f"{kind}: {name!r} is a pre-aggregator: {hint}"])
         raise mistakes([unknown(_place(kind), name, known, kind)])
     given = {key: v for key, v in value.items() if key != "name"}
-    if kind != "attack" or name not in update_attacks():
-        coordinates = given.pop("coordinates", None)
-        if coordinates is not None:
-            text = f"is for attacks on updates, which {name} is not: remove it"
-            raise mistakes([f"{kind} {name}.coordinates: {shown(coordinates)} {text}"])
+    given = _without_other_options(kind, name, given)
     return [Method(name, v) for v in _combinations(kind, name, f"{kind} {name}", given, info)]
 
 
+def _without_other_options(kind: str, name: str, given: dict[Any, Any]) -> dict[Any, Any]:
+    """Return what is given to a method without unset options that it does not have.
+
+    Raises:
+        PydanticCustomError: An option is set that the method does not have.
+    """
+    why = {
+        "coordinates": f"is for attacks on updates, which {name} is not",
+        "attack_rounds": f"is for attacks, and {name} attacks in no round",
+        "per": f"is for rules that can judge one layer, and {name} judges whole models",
+    }
+    known = parameters_model(kind, name).model_fields
+    others = [option for option in UNSET if option in given and option not in known]
+    for option in others:
+        if given[option] != UNSET[option]:
+            text = f"{kind} {name}.{option}: {shown(given[option])} {why[option]}: remove it"
+            raise mistakes([text])
+    return {key: value for key, value in given.items() if key not in others}
+
+
 def _entry(kind: str, name: str) -> Entry:
-    return coordinates_entry() if kind == "coordinates" else entries(kind)[name]
+    return option_entry(name) if kind == "option" else entries(kind)[name]
 
 
 def _place(kind: str) -> str:
@@ -172,16 +211,17 @@ def _combinations(
         by_name = dict(zip(order, combination, strict=True))
         parameters = {key: by_name[key] for key in model.model_fields if key in by_name}
         wrong += [f"{place}: {sentence}" for sentence in violations(entry, parameters)]
-        if defaults and parameters.get("coordinates", ...) is None:
-            del parameters["coordinates"]
+        for option in [key for key in UNSET if key in parameters] if defaults else []:
+            if parameters[option] == UNSET[option]:
+                del parameters[option]
         found.append(parameters)
     if wrong:
         raise mistakes(wrong)
     return found
 
 
-def _coordinates(place: str, value: Any, info: ValidationInfo) -> list[Any]:
-    """Return the coordinates that an attack is limited to; None stands for all of them."""
+def _option(option: str, place: str, value: Any, info: ValidationInfo) -> list[Any]:
+    """Return the values of an option of an attack; None is the attack without it."""
     found: list[Any] = []
     if value == []:
         raise mistakes([f"{place}: [] is an empty list: name at least one value"])
@@ -189,10 +229,9 @@ def _coordinates(place: str, value: Any, info: ValidationInfo) -> list[Any]:
         if item is None:
             found.append(None)
         elif isinstance(item, dict):
-            found += _combinations("coordinates", "coordinates", place, item, info)
+            found += _combinations("option", option, place, item, info)
         else:
-            text = "must be {share: 0.1, pick: largest} or {layers: [NAME]}"
-            raise mistakes([f"{place}: {shown(item)} {text}"])
+            raise mistakes([f"{place}: {shown(item)} must be {_OPTIONS[option][1]}"])
     return found
 
 

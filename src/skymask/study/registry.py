@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from skymask.contracts import WHOLE_MODEL
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -240,6 +242,36 @@ def _attacks() -> dict[str, Entry]:
     return merged
 
 
-def coordinates_entry() -> Entry:
-    """Return the entry of the key ``coordinates`` of an attack on updates."""
-    return entry("coordinates", "skymask.attacks.coordinates", "attacked_coordinates")
+OPTIONS = {
+    "coordinates": ("skymask.attacks.coordinates", "attacked_coordinates"),
+    "attack_rounds": ("skymask.study.attack_rounds", "attacks_in"),
+}
+"""Keys with parameters of their own that attacks take besides theirs, and where these are read."""
+
+
+def option_entry(option: str) -> Entry:
+    """Return the entry of one of the ``OPTIONS``."""
+    return entry(option, *OPTIONS[option])
+
+
+def options(kind: str, name: str) -> list[str]:
+    """Return the ``OPTIONS`` that a method has: any attack a schedule, one on updates coordinates.
+
+    Args:
+        kind: A kind of the registry.
+        name: Name of the method.
+    """
+    if kind != "attack" or name == "none":
+        return []
+    on_updates = name in registry("skymask.attacks", "ATTACKS")
+    return ["coordinates", "attack_rounds"] if on_updates else ["attack_rounds"]
+
+
+def can_judge_layers(name: str) -> bool:
+    """Whether a defense can be applied to every layer by itself, with ``per: layer``.
+
+    SkyMask judges layers in a way of its own, by a parameter of the same name.
+    """
+    known = entries("defense")[name]
+    whole = known.facts.get("whole_model", False) or bool(known.asks & set(WHOLE_MODEL))
+    return not whole and "per" not in known.parameters

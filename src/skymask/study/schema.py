@@ -9,7 +9,7 @@ from typing import Any
 
 from skymask.study.methods import parameters_model
 from skymask.study.model import AXES, StudyFile, exclusion_model
-from skymask.study.registry import ROOT, Entry, coordinates_entry, entries
+from skymask.study.registry import OPTIONS, ROOT, Entry, entries, option_entry
 from skymask.study.scale import FIXED
 
 FILE = ROOT.parents[1] / "config" / "study.schema.json"
@@ -45,8 +45,6 @@ def study_schema() -> dict[str, Any]:
         "properties": {key: {"$ref": f"#/properties/{key}"} for key in scalable},
         "additionalProperties": False,
     }
-    coordinates = {"$ref": "#/definitions/some coordinates"}
-    several = {"type": "array", "items": {"anyOf": [coordinates, {"type": "null"}]}, "minItems": 1}
     definitions = {
         "exclusion": exclusion,
         "composition": {
@@ -56,9 +54,12 @@ def study_schema() -> dict[str, Any]:
             "additionalItems": _any("pre-aggregator", "defense"),
             "minItems": 2,
         },
-        "some coordinates": _parameters("coordinates", "coordinates") | {"minProperties": 1},
-        "coordinates": {"anyOf": [coordinates, {"type": "null"}, several]},
     }
+    for option in OPTIONS:
+        one = {"$ref": f"#/definitions/some {option}"}
+        several = {"type": "array", "items": {"anyOf": [one, {"type": "null"}]}, "minItems": 1}
+        definitions[f"some {option}"] = _parameters("option", option) | {"minProperties": 1}
+        definitions[option] = {"anyOf": [one, {"type": "null"}, several]}
     for kind in ("partition", "attack", "defense", "pre-aggregator"):
         mappings = [_parameters(kind, name) for name in entries(kind)]
         definitions[kind] = {"anyOf": [*_names(entries(kind)), *mappings]}
@@ -85,8 +86,8 @@ def _plain(text: str) -> str:
 
 def _parameters(kind: str, name: str) -> dict[str, Any]:
     """Return the schema of a mapping with the parameters of a method, and with its name."""
-    named = kind != "coordinates"
-    entry = entries(kind)[name] if named else coordinates_entry()
+    named = kind != "option"
+    entry = entries(kind)[name] if named else option_entry(name)
     properties = parameters_model(kind, name).model_json_schema()["properties"]
     for requirement in entry.requirements:
         for parameter, keyword, bound in _bounds(requirement.code):
