@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from skymask.contracts import call
 from skymask.defenses import DEFENSES
+from skymask.models.flat_parameters import Layout
 from skymask.models.functional import FunctionalModel
 from skymask.models.samples import Samples
 from skymask.seeds import generator
@@ -128,7 +129,10 @@ class Problem:
 
     @property
     def layout(self):
-        return self.model.layout
+        """The model's layers; of one with biases only, these."""
+        named = zip(self.model.layout.names, self.model.layout.shapes, strict=True)
+        named = [(name, shape) for name, shape in named if 0 not in shape]
+        return Layout(*map(tuple, zip(*named, strict=True)))
 
     @property
     def own_data(self):

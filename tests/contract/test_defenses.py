@@ -62,8 +62,10 @@ def check_shapes(outcome, problem):
     assert isinstance(outcome, Aggregation)
     assert outcome.update.shape == (d,)
     assert outcome.update.dtype == problem.updates.dtype
-    for values in (outcome.accepted, outcome.weights, outcome.scores):
-        assert values is None or values.shape == (n,)
+    by_layer = (n, len(problem.layout.names))
+    for values in (outcome.accepted, outcome.weights):
+        assert values is None or values.shape in ((n,), by_layer)
+    assert outcome.scores is None or outcome.scores.shape == (n,)
     assert outcome.accepted is None or outcome.accepted.dtype == torch.bool
     assert outcome.weights is None or outcome.weights.is_floating_point()
     assert outcome.coordinates is None or outcome.coordinates.shape == (n + 1, 2)
@@ -71,9 +73,16 @@ def check_shapes(outcome, problem):
 
 
 def check_weights(name, outcome, problem):
-    if outcome.weights is not None and name not in ADDS_NOISE:
-        linear = outcome.weights.double() @ problem.updates.double()
-        assert_close(outcome.update.double(), linear, rtol=1e-4, atol=1e-5)
+    if outcome.weights is None or name in ADDS_NOISE:
+        return
+    weights = outcome.weights.double()
+    if weights.ndim == 2:
+        # of each coordinate that of its layer
+        sizes = torch.tensor(problem.layout.sizes)
+        linear = (weights.repeat_interleave(sizes, dim=1) * problem.updates.double()).sum(dim=0)
+    else:
+        linear = weights @ problem.updates.double()
+    assert_close(outcome.update.double(), linear, rtol=1e-4, atol=1e-5)
 
 
 @every_case

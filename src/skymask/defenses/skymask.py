@@ -5,10 +5,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from skymask.contracts import judges, requires
+from skymask.contracts import RequirementError, judges, requires
 from skymask.defenses.aggregation import Aggregation
 from skymask.defenses.client_state import extended, positions, union
 from skymask.masks.rule import Judgement, Settings, judge
+from skymask.models.flat_parameters import Layout
 from skymask.models.functional import FunctionalModel, Loss
 from skymask.models.samples import Samples
 
@@ -35,7 +36,9 @@ def skymask(
     root: Samples | None = None,
     clients: Tensor | None = None,
     state: State | None = None,
+    layout: Layout | None = None,
     *,
+    per: Literal["model", "layer"] = "model",
     clusters: Literal["auto", 2] = "auto",
     length_limit: float | None = 2.0,
     threshold: float = 0.5,
@@ -99,7 +102,12 @@ def skymask(
         root: The root data.
         clients: Numbers of the clients [n], int64; their positions if ``None``.
         state: State of the last round, empty at first: the evidence as decayed sums, ``sums``
-            [N, k] and ``weights`` [N] float64, of ``clients`` [N] int64, of which −1 is the server.
+            [N, k] and ``weights`` [N] float64 (with layers, [N, layers, k] and [N, layers]), of
+            ``clients`` [N] int64, of which −1 is the server.
+        layout: Split of the d coordinates into layers; needed with ``per="layer"``.
+        per: ``"model"`` gives a verdict per client. ``"layer"`` learns the same masks and then
+            applies steps 1 and 4 to 7 to every layer by itself: the lengths, masks and updates of
+            the layer, and the fall of the root loss when only the layer is moved.
         clusters: ``"auto"`` decides whether there is an attack at all; ``2`` always splits.
         length_limit: Longest update, in units of the usual length; ``None`` for no limit.
         threshold: Threshold of the binary masks, in (0, 1).
@@ -123,20 +131,24 @@ def skymask(
     own is part of SignGuard (Xu et al., ICDCS 2022, arXiv 2109.05872). Evidence, copies and the
     limit are not part of the paper.
     """
+    if per == "layer" and layout is None:
+        raise RequirementError("skymask: per 'layer' needs the layout of the model")
     settings = Settings(
-        clusters, length_limit, threshold, mask_lr, mask_clamp, mask_steps, mask_precision
+        per, clusters, length_limit, threshold, mask_lr, mask_clamp, mask_steps, mask_precision
     )
     if clients is None:
         clients = torch.arange(len(updates), device=updates.device)
     parties = torch.cat([clients, clients.new_full((1,), SERVER)])
     state = state or {}
     earlier = _of_parties(state, parties)
-    result = judge(updates, global_parameters, loss, server_update, model, root, earlier, settings)
+    result = judge(
+        updates, global_parameters, loss, server_update, model, root, earlier, settings, layout
+    )
     return Aggregation(
         result.update,
         result.accepted,
         result.weights,
-        result.scores,
+        result.scores if per == "model" else None,
         result.coordinates,
         result.masks,
         _next(state, parties, result),

@@ -57,6 +57,7 @@ def measure(
     global_parameters: Tensor,
     model: FunctionalModel | None = None,
     root: Samples | None = None,
+    columns: slice = slice(None),
 ) -> Tensor:
     """Measure how far each client's update resembles one that was trained on clean data.
 
@@ -68,21 +69,23 @@ def measure(
     column is cos(Δ_i, Δ_0).
 
     Args:
-        updates: Updates [n, d].
-        server_update: The server's own update Δ_0 [d].
+        updates: Updates [n, k] of the coordinates in ``columns``.
+        server_update: The server's own update Δ_0 of these [k].
         global_parameters: Global model w [d].
         model: The model as a function of flat parameters; without ``model`` and ``root`` there is
             only the last column.
         root: The root data.
+        columns: The coordinates that are measured, such as those of one layer; the others stay as
+            they are in w.
 
     Returns:
         The evidence [n + 1, 3] or [n + 1, 1], float64, the server's last; more is better.
     """
     cosines = cosine_similarities(updates, server_update)
     own = server_update.double() @ server_update.double() > 0
-    columns = torch.cat([cosines, own.to(cosines)[None]])[:, None]
+    directions = torch.cat([cosines, own.to(cosines)[None]])[:, None]
     if model is None or root is None:
-        return columns
+        return directions
     lengths = column_blocks.squared_lengths(updates).sqrt()
     length = server_update.double().norm()
     if length == 0:
@@ -94,7 +97,7 @@ def measure(
         (row.double() * factor).to(row.dtype) for row, factor in zip(updates, factors, strict=True)
     )
     steps = itertools.chain([torch.zeros_like(server_update)], moved, [server_update])
-    models = (global_parameters + step for step in steps)
+    models = (_moved(global_parameters, step, columns) for step in steps)
     losses = [
         mean_loss(logits - logits.mean(dim=0), root.labels, model.loss)
         for logits in model.logits_of_each(models, root.features)
@@ -103,7 +106,16 @@ def measure(
     falls = falls.nan_to_num(-LARGEST_CHANGE).clamp(-LARGEST_CHANGE, LARGEST_CHANGE)
     gains = falls.clone()
     gains[:-1] *= torch.where(measured > 0, length / measured, 0.0)
-    return torch.cat([gains[:, None], falls[:, None], columns], dim=1)
+    return torch.cat([gains[:, None], falls[:, None], directions], dim=1)
+
+
+def _moved(parameters: Tensor, step: Tensor, columns: slice) -> Tensor:
+    """Return a copy of the parameters [d] with a step [k] added to some columns."""
+    if step.shape == parameters.shape:
+        return parameters + step
+    moved = parameters.clone()
+    moved[columns] += step
+    return moved
 
 
 def informative(measured: Tensor) -> bool:

@@ -1,28 +1,29 @@
 """SkyMask's rule: from the updates of a round to the clients it accepts."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from skymask.masks import decision, evidence, learning
+from skymask.masks import evidence, learning
+from skymask.masks.parts import Decision, Server, decide, mean_of_accepted, shortening
+from skymask.models.flat_parameters import Layout
 from skymask.models.functional import FunctionalModel, Loss
 from skymask.models.samples import Samples
 from skymask.numerics import column_blocks
-from skymask.numerics.clipping import clipping, shortened
-from skymask.numerics.distances import binary_gram, cosine_similarities
+from skymask.numerics.clipping import shortened
+from skymask.numerics.distances import binary_gram
 from skymask.numerics.pca import coordinates_of
-
-# cosine of the aggregate with the server's own update below which they oppose each other
-OPPOSED = -0.2
 
 
 @dataclass(frozen=True)
 class Settings:
     """Parameters of the rule, as in :func:`skymask.defenses.skymask.skymask`."""
 
+    per: Literal["model", "layer"] = "model"
     clusters: Literal["auto", 2] = "auto"
     length_limit: float | None = 2.0
     threshold: float = 0.5
@@ -38,11 +39,12 @@ class Judgement:
 
     Attributes:
         update: Mean of the shortened updates of the accepted clients [d].
-        accepted: The verdicts [n], bool.
-        weights: The coefficient of each client's update in ``update`` [n].
-        scores: Posterior probabilities of the server's cluster [n], float64.
-        sums: Evidence of all rounds as decayed sums [n + 1, k], float64, the server's last.
-        rounds: The same sums of ones [n + 1], float64.
+        accepted: The verdicts [n], or with ``per="layer"`` [n, layers], bool.
+        weights: The coefficient of each client's update in ``update``, of the same shape.
+        scores: Posterior probabilities of the server's cluster, float64, of the same shape.
+        sums: Evidence of all rounds as decayed sums [n + 1, k] or [n + 1, layers, k], float64, the
+            server's last.
+        rounds: The same sums of ones [n + 1] or [n + 1, layers], float64.
         coordinates: Principal coordinates of the masks [n + 1, 2], NaN for a client without one.
         masks: Binary masks [n + 1, d], if all clients have one.
     """
@@ -66,6 +68,7 @@ def judge(
     root: Samples | None = None,
     earlier: tuple[Tensor, Tensor] | None = None,
     settings: Settings | None = None,
+    layout: Layout | None = None,
 ) -> Judgement:
     """Decide which clients are accepted.
 
@@ -79,17 +82,23 @@ def judge(
         earlier: ``sums`` and ``rounds`` of the round before, for the clients of this round; zeros
             for a client that is new.
         settings: Parameters; the defaults if ``None``.
+        layout: Split of the d coordinates into layers, for ``per="layer"``.
 
     Returns:
         The judgement, without ``sums`` and ``rounds`` if no masks could be learned.
     """
     settings = settings or Settings()
-    lengths = column_blocks.squared_lengths(updates).sqrt()
     if server_update is None:
+        lengths = column_blocks.squared_lengths(updates).sqrt()
         server_update = _descent(global_parameters, loss, lengths)
     server_update = server_update.to(updates)
-    factors = shortening(lengths, server_update, settings.length_limit)
-    rows = shortened(updates, factors)
+    parts = _parts(updates.shape[1], layout if settings.per == "layer" else None)
+    factors = [_factors(updates[:, p], server_update[p], settings.length_limit) for p in parts]
+    rows = (
+        torch.cat([shortened(updates[:, p], f) for p, f in zip(parts, factors, strict=True)], dim=1)
+        if len(parts) > 1
+        else shortened(updates, factors[0])
+    )
     moves = torch.cat([rows, server_update[None]])
     if settings.mask_precision == "bfloat16":
         moves = moves.bfloat16()
@@ -101,94 +110,79 @@ def judge(
     }
     usable, theta = _learn(moves, loss, learned)
     del moves
-    scores = torch.zeros(len(updates), dtype=torch.float64, device=updates.device)
     if theta is None:
-        return _judgement(rows, scores, scores > 0.5, factors)
+        scores = torch.zeros(len(updates), dtype=torch.float64, device=updates.device)
+        none = [
+            mean_of_accepted(rows[:, p], scores, scores > 0.5, f)
+            for p, f in zip(parts, factors, strict=True)
+        ]
+        return _joined(none, settings)
     binary = learning.binarise(theta, settings.threshold)
     coordinates, _ = coordinates_of(binary_gram(binary))
-    judged = usable[:-1]
-    measured = evidence.measure(rows[judged], server_update, global_parameters, model, root)
-    sums, rounds = _summed(measured, usable, earlier)
-    # an update of length zero says nothing: it is neither judged nor part of the mean
-    moving = judged & (lengths > 0)
-    compared = torch.cat([moving, judged.new_ones(1)])
-    scores[judged] = 1.0
-    posterior = decision.verdict(
-        binary[compared[usable]],
-        rows[moving],
-        sums[compared] / rounds[compared, None],
-        always_two=settings.clusters == 2,
-    )
-    scores[moving] = torch.from_numpy(posterior).to(scores)
-    outcome = _judgement(rows, scores, moving, factors)
-    # a server whose own update does not lower the root loss is no measure
-    if (
-        settings.clusters == "auto"
-        and measured[-1, 0] > 0
-        and _opposed(outcome.update, server_update)
-    ):
-        scores[judged] = torch.where(measured[:-1, -1] < 0, 0.0, scores[judged])
-        outcome = _judgement(rows, scores, moving, factors)
+    server = Server(server_update, global_parameters, model, root)
+    decisions = [
+        decide(
+            binary[:, part],
+            rows[:, part],
+            factors[k],
+            usable,
+            server,
+            _of_part(earlier, k, settings),
+            settings.clusters,
+            part,
+        )
+        for k, part in enumerate(parts)
+    ]
     shown = coordinates.new_full((len(usable), 2), float("nan"))
     shown[usable] = coordinates
     # masks of all clients or none
-    masks = binary if bool(usable.all()) else None
-    return replace(outcome, sums=sums, rounds=rounds, coordinates=shown, masks=masks)
+    return _joined(decisions, settings, shown, binary if bool(usable.all()) else None)
 
 
-def shortening(lengths: Tensor, server_update: Tensor, limit: float | None) -> Tensor:
-    """Return the factors that shorten updates to ``limit`` times the usual length.
-
-    Args:
-        lengths: Lengths of the updates [n], float64.
-        server_update: The server's own update Δ_0 [d].
-        limit: Largest length in units of the usual one; ``None`` for no limit.
-
-    Returns:
-        The factors [n], at most 1.
-    """
-    if limit is None:
-        return torch.ones_like(lengths)
-    server_length = server_update.double().norm().to(lengths)
-    return clipping(lengths, limit * evidence.usual_length(lengths, server_length))
+def _parts(dimension: int, layout: Layout | None) -> list[slice]:
+    """Return the columns that get a verdict of their own: all together, or those of each layer."""
+    if layout is None:
+        return [slice(0, dimension)]
+    ends = accumulate(layout.sizes, initial=0)
+    return [slice(start, end) for start, end in pairwise(ends)]
 
 
-def _judgement(rows: Tensor, scores: Tensor, moving: Tensor, factors: Tensor) -> Judgement:
-    """Average the rows [n, d] of the accepted clients that are ``moving``."""
-    accepted = scores > 0.5
-    averaged = accepted & moving
-    weights = averaged.to(rows.dtype)
-    weights = weights / weights.sum().clamp_min(1) * factors.to(rows.dtype)
-    none = torch.zeros_like(rows[0])
-    update = column_blocks.mean(rows, averaged) if bool(averaged.any()) else none
-    return Judgement(update, accepted, weights, scores)
+def _factors(updates: Tensor, server_update: Tensor, limit: float | None) -> Tensor:
+    """Return the factors [n] that shorten updates [n, k] to the limit."""
+    return shortening(column_blocks.squared_lengths(updates).sqrt(), server_update, limit)
 
 
-def _opposed(update: Tensor, server_update: Tensor) -> bool:
-    """Return whether the aggregate opposes the server's own update."""
-    return bool(cosine_similarities(update[None], server_update) < OPPOSED)
+def _of_part(
+    earlier: tuple[Tensor, Tensor] | None, part: int, settings: Settings
+) -> tuple[Tensor, Tensor] | None:
+    """Return the earlier evidence on one of the parts."""
+    if earlier is None or settings.per == "model":
+        return earlier
+    return earlier[0][:, part], earlier[1][:, part]
 
 
-def _summed(
-    measured: Tensor, usable: Tensor, earlier: tuple[Tensor, Tensor] | None
-) -> tuple[Tensor, Tensor]:
-    """Add the evidence of the usable parties to the decayed sums; return sums and rounds.
+def _joined(
+    decisions: list[Decision],
+    settings: Settings,
+    coordinates: Tensor | None = None,
+    masks: Tensor | None = None,
+) -> Judgement:
+    """Join the decisions on all parts; with ``per="model"`` there is one."""
 
-    A round that cannot tell the clients apart is not added, and nothing fades in it; it counts only
-    for parties without any evidence.
-    """
-    if earlier is None:
-        sums = measured.new_zeros(len(usable), measured.shape[1])
-        rounds = measured.new_zeros(len(usable))
-    elif evidence.informative(measured):
-        sums, rounds = (evidence.DECAY * table for table in earlier)
-    else:
-        sums, rounds = (table.clone() for table in earlier)
-        measured = measured[rounds[usable] == 0]
-        usable = usable & (rounds == 0)
-    sums[usable] += measured
-    rounds[usable] += 1
-    return sums, rounds
+    def stacked(values: list[Any]) -> Any:
+        return values[0] if settings.per == "model" else torch.stack(values, dim=1)
+
+    known = all(d.sums is not None for d in decisions)
+    return Judgement(
+        torch.cat([d.update for d in decisions]),
+        stacked([d.accepted for d in decisions]),
+        stacked([d.weights for d in decisions]),
+        stacked([d.scores for d in decisions]),
+        stacked([d.sums for d in decisions]) if known else None,
+        stacked([d.rounds for d in decisions]) if known else None,
+        coordinates,
+        masks,
+    )
 
 
 def _learn(moves: Tensor, loss: Loss, settings: dict[str, Any]) -> tuple[Tensor, Tensor | None]:

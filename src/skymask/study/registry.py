@@ -246,7 +246,7 @@ OPTIONS = {
     "coordinates": ("skymask.attacks.coordinates", "attacked_coordinates"),
     "attack_rounds": ("skymask.study.attack_rounds", "attacks_in"),
 }
-"""Keys with parameters of their own that attacks take besides theirs, and where these are read."""
+"""Keys with parameters of their own that attacks take next to theirs, and where these are read."""
 
 
 def option_entry(option: str) -> Entry:
