@@ -17,10 +17,18 @@ KEEPS_ATTACKERS = {
     "fldetector": "it judges by a history, and drops no client in its first rounds",
 }
 
+# rules on which such attackers have more effect than on others, and why
+WEAK = {
+    "rlr": "it counts signs and limits no length",
+    "freqfed": "copies are the closest pairs, and their cluster may be the largest",
+    "freqfed(layers=last)": "as above",
+}
+
 # rules that limit how far such attackers pull, but need not reject them, and why
 LIMITS_ATTACKERS = {
     "centered_clipping": "each attacker pulls by τ / n at most, and τ is far above these lengths",
     "deepsight": "it rejects updates about few classes; one about all is clipped to the median",
+    "lasa": "it clips, and then compares lengths and shares of signs, which may be like others'",
     "skymask(clusters=2)": "it always splits the masks, and these are mostly noise; it clips too",
 }
 
@@ -38,7 +46,10 @@ EQUIVARIANT = (
 )
 
 # a rule that is defined for fewer attackers than the tests draw: how many of n, and why
-FEWER_ATTACKERS = {"bulyan": (lambda n: (n - 3) // 4, "it needs n ≥ 4 f + 3 clients")}
+FEWER_ATTACKERS = {
+    "bulyan": (lambda n: (n - 3) // 4, "it needs n ≥ 4 f + 3 clients"),
+    "gas": (lambda n: (n - 3) // 4, "its base bulyan needs n ≥ 4 f + 3 clients"),
+}
 
 # a rule that accepts one of the attackers' copies and outvotes it, and why
 ACCEPTS_ONE_COPY = {
@@ -146,6 +157,8 @@ def test_copies_of_a_large_opposed_update_are_not_kept(name, parameters, n, f, d
         if not parameters:
             assert_close(outcome.update, plain)
         return
+    if label(name, parameters) in WEAK:
+        return
     limits = LIMITS_ATTACKERS.keys() & {name, label(name, parameters)}
     if outcome.accepted is not None and not limits:
         assert outcome.accepted[problem.malicious].sum() <= (name in ACCEPTS_ONE_COPY)
@@ -157,7 +170,7 @@ def test_copies_of_a_large_opposed_update_are_not_kept(name, parameters, n, f, d
 
 
 def test_every_exemption_names_a_defense_and_a_reason():
-    reasons = {**KEEPS_ATTACKERS, **ACCEPTS_ONE_COPY, **LIMITS_ATTACKERS, **ADDS_NOISE}
+    reasons = {**KEEPS_ATTACKERS, **WEAK, **ACCEPTS_ONE_COPY, **LIMITS_ATTACKERS, **ADDS_NOISE}
     reasons |= {name: reason for name, (_, reason) in FEWER_ATTACKERS.items()}
     known = {label(*case.values) for case in cases(DEFENSES)}
     assert set(reasons) | set(EQUIVARIANT) <= known

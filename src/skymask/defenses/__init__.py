@@ -30,23 +30,32 @@ combinations of them.
 from collections.abc import Callable
 
 from skymask.defenses.aggregation import Aggregation, Mixture
+from skymask.defenses.alignins import alignins
 from skymask.defenses.bucketing import bucketing
 from skymask.defenses.bulyan import bulyan
 from skymask.defenses.centered_clipping import centered_clipping
 from skymask.defenses.deepsight import deepsight
 from skymask.defenses.dnc import dnc
 from skymask.defenses.fedavg import fedavg
+from skymask.defenses.fedseca import fedseca
 from skymask.defenses.flame import flame
 from skymask.defenses.fldetector import fldetector
 from skymask.defenses.fltrust import fltrust
 from skymask.defenses.foolsgold import foolsgold
+from skymask.defenses.foundation import foundation
+from skymask.defenses.freqfed import freqfed
+from skymask.defenses.gas import gas
 from skymask.defenses.geometric_median import geometric_median
 from skymask.defenses.krum import krum
+from skymask.defenses.lasa import lasa
 from skymask.defenses.median import median
 from skymask.defenses.multi_krum import multi_krum
+from skymask.defenses.multi_metrics import multi_metrics
 from skymask.defenses.nnm import nnm
 from skymask.defenses.norm_clip import norm_clip
 from skymask.defenses.oracle import oracle
+from skymask.defenses.per_layer import per_layer
+from skymask.defenses.rlr import rlr
 from skymask.defenses.signguard import signguard
 from skymask.defenses.skymask import skymask
 from skymask.defenses.tolpegin import tolpegin
@@ -72,6 +81,13 @@ DEFENSES: dict[str, Defense] = {
     "fldetector": fldetector,
     "foolsgold": foolsgold,
     "fltrust": fltrust,
+    "rlr": rlr,
+    "lasa": lasa,
+    "alignins": alignins,
+    "fedseca": fedseca,
+    "multi_metrics": multi_metrics,
+    "gas": gas,
+    "freqfed": freqfed,
     "skymask": skymask,
     "oracle": oracle,
 }
@@ -80,6 +96,7 @@ PRE_AGGREGATORS: dict[str, PreAggregator] = {
     "nnm": nnm,
     "bucketing": bucketing,
     "norm_clip": norm_clip,
+    "foundation": foundation,
 }
 
 __all__ = [
@@ -89,23 +106,32 @@ __all__ = [
     "Defense",
     "Mixture",
     "PreAggregator",
+    "alignins",
     "bucketing",
     "bulyan",
     "centered_clipping",
     "deepsight",
     "dnc",
     "fedavg",
+    "fedseca",
     "flame",
     "fldetector",
     "fltrust",
     "foolsgold",
+    "foundation",
+    "freqfed",
+    "gas",
     "geometric_median",
     "krum",
+    "lasa",
     "median",
     "multi_krum",
+    "multi_metrics",
     "nnm",
     "norm_clip",
     "oracle",
+    "per_layer",
+    "rlr",
     "signguard",
     "skymask",
     "tolpegin",

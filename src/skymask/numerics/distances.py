@@ -101,6 +101,41 @@ def binary_gram(rows: Tensor) -> Tensor:
     return _gram(rows, lambda block: rows[:, block].to(torch.float32))
 
 
+def sign_gram(rows: Tensor) -> Tensor:
+    """Return the exact Gram matrix of the signs of rows.
+
+    Args:
+        rows: Rows [n, d].
+
+    Returns:
+        The numbers of entries with equal signs less those with opposite signs [n, n], float64.
+
+    >>> sign_gram(torch.tensor([[2.0, -1.0, 0.0], [3.0, 4.0, 5.0]])).tolist()
+    [[2.0, 0.0], [0.0, 3.0]]
+    """
+    return _gram(rows, lambda block: rows[:, block].sign().to(torch.float32))
+
+
+def absolute_distances(rows: Tensor) -> Tensor:
+    """Return the sums of absolute differences between all pairs of rows.
+
+    Args:
+        rows: Rows [n, d].
+
+    Returns:
+        The distances [n, n], float64.
+
+    >>> absolute_distances(torch.tensor([[0.0, 0.0], [3.0, -4.0]])).tolist()
+    [[0.0, 7.0], [7.0, 0.0]]
+    """
+
+    def part(block: slice) -> Tensor:
+        values = rows[:, block].double()
+        return torch.cdist(values, values, p=1)
+
+    return column_blocks.total(rows.shape[1], rows.device, part)
+
+
 def distances_of(gram: Tensor) -> Tensor:
     """Return the squared distances [n, n] of vectors from their exact Gram matrix [n, n].
 
