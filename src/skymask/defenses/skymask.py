@@ -39,6 +39,7 @@ def skymask(
     layout: Layout | None = None,
     *,
     per: Literal["model", "layer"] = "model",
+    mask_filter: bool = False,
     clusters: Literal["auto", 2] = "auto",
     length_limit: float | None = 2.0,
     threshold: float = 0.5,
@@ -108,6 +109,8 @@ def skymask(
         per: ``"model"`` gives a verdict per client. ``"layer"`` learns the same masks and then
             applies steps 1 and 4 to 7 to every layer by itself: the lengths, masks and updates of
             the layer, and the fall of the root loss when only the layer is moved.
+        mask_filter: Whether the mean of step 7 is, in each coordinate, only over the accepted
+            clients whose binary mask keeps it, 0 where there are none.
         clusters: ``"auto"`` decides whether there is an attack at all; ``2`` always splits.
         length_limit: Longest update, in units of the usual length; ``None`` for no limit.
         threshold: Threshold of the binary masks, in (0, 1).
@@ -134,7 +137,15 @@ def skymask(
     if per == "layer" and layout is None:
         raise RequirementError("skymask: per 'layer' needs the layout of the model")
     settings = Settings(
-        per, clusters, length_limit, threshold, mask_lr, mask_clamp, mask_steps, mask_precision
+        per,
+        mask_filter,
+        clusters,
+        length_limit,
+        threshold,
+        mask_lr,
+        mask_clamp,
+        mask_steps,
+        mask_precision,
     )
     if clients is None:
         clients = torch.arange(len(updates), device=updates.device)
@@ -147,7 +158,7 @@ def skymask(
     return Aggregation(
         result.update,
         result.accepted,
-        result.weights,
+        None if mask_filter else result.weights,
         result.scores if per == "model" else None,
         result.coordinates,
         result.masks,

@@ -1,6 +1,6 @@
 """SkyMask's decision on a part of the coordinates: all of them, or those of one layer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -64,6 +64,7 @@ def decide(
     earlier: tuple[Tensor, Tensor] | None,
     clusters: Literal["auto", 2],
     columns: slice,
+    mask_filter: bool = False,
 ) -> Decision:
     """Decide which clients are accepted in a part of the coordinates.
 
@@ -76,6 +77,7 @@ def decide(
         earlier: Decayed sums of the evidence and of ones of the round before.
         clusters: Rule of the decision.
         columns: The coordinates that ``binary`` and ``rows`` are of.
+        mask_filter: Whether an update counts only in the coordinates that its mask keeps.
 
     Returns:
         The decision.
@@ -102,6 +104,9 @@ def decide(
     if clusters == "auto" and measured[-1, 0] > 0 and _opposed(result.update, own):
         scores[judged] = torch.where(measured[:-1, -1] < 0, 0.0, scores[judged])
         result = mean_of_accepted(rows, scores, moving, factors, (sums, rounds))
+    if mask_filter:
+        counted = result.accepted & moving
+        result = replace(result, update=filtered_mean(rows[counted], binary[:-1][counted[judged]]))
     return result
 
 
@@ -148,6 +153,29 @@ def mean_of_accepted(
     none = torch.zeros_like(rows[0])
     update = column_blocks.mean(rows, averaged) if bool(averaged.any()) else none
     return Decision(update, accepted, weights, scores, *(known or ()))
+
+
+def filtered_mean(rows: Tensor, masks: Tensor) -> Tensor:
+    """Average in each coordinate the rows whose mask keeps it.
+
+    Args:
+        rows: Rows [m, k].
+        masks: Binary masks [m, k], bool.
+
+    Returns:
+        The means [k], 0 where no mask keeps the coordinate.
+
+    >>> masks = torch.tensor([[True, True, False], [False, True, False]])
+    >>> filtered_mean(torch.tensor([[1.0, 2.0, 3.0], [4.0, 6.0, 8.0]]), masks).tolist()
+    [1.0, 4.0, 0.0]
+    """
+
+    def of_block(block: slice) -> Tensor:
+        kept = masks[:, block]
+        total = torch.where(kept, rows[:, block], 0.0).sum(dim=0, dtype=torch.float64)
+        return (total / kept.sum(dim=0).clamp_min(1)).to(rows.dtype)
+
+    return column_blocks.fill(rows.new_empty(rows.shape[1]), of_block)
 
 
 def _opposed(update: Tensor, server_update: Tensor) -> bool:

@@ -24,6 +24,7 @@ class Settings:
     """Parameters of the rule, as in :func:`skymask.defenses.skymask.skymask`."""
 
     per: Literal["model", "layer"] = "model"
+    mask_filter: bool = False
     clusters: Literal["auto", 2] = "auto"
     length_limit: float | None = 2.0
     threshold: float = 0.5
@@ -40,7 +41,8 @@ class Judgement:
     Attributes:
         update: Mean of the shortened updates of the accepted clients [d].
         accepted: The verdicts [n], or with ``per="layer"`` [n, layers], bool.
-        weights: The coefficient of each client's update in ``update``, of the same shape.
+        weights: The coefficient of each client's update in ``update``, of the same shape, but for
+            ``mask_filter``.
         scores: Posterior probabilities of the server's cluster, float64, of the same shape.
         sums: Evidence of all rounds as decayed sums [n + 1, k] or [n + 1, layers, k], float64, the
             server's last.
@@ -130,6 +132,7 @@ def judge(
             _of_part(earlier, k, settings),
             settings.clusters,
             part,
+            settings.mask_filter,
         )
         for k, part in enumerate(parts)
     ]

@@ -71,8 +71,8 @@ _OPTIONS = {
 """What each option is, and how it is written."""
 
 _PER = Literal["model", "layer"]
-UNSET = {"coordinates": None, "attack_rounds": None, "per": "model"}
-"""Values with which an option is as if it were not given: it is not part of the experiment."""
+UNSET = {"coordinates": None, "attack_rounds": None, "per": "model", "mask_filter": False}
+"""Values with which a parameter is as if it were not given: it is not part of the experiment."""
 
 
 def modules_of(kind: str, method: Method) -> list[str]:
@@ -170,7 +170,7 @@ def _without_other_options(kind: str, name: str, given: dict[Any, Any]) -> dict[
         "per": f"is for rules that can judge one layer, and {name} judges whole models",
     }
     known = parameters_model(kind, name).model_fields
-    others = [option for option in UNSET if option in given and option not in known]
+    others = [option for option in why if option in given and option not in known]
     for option in others:
         if given[option] != UNSET[option]:
             text = f"{kind} {name}.{option}: {shown(given[option])} {why[option]}: remove it"
