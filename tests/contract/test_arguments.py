@@ -54,7 +54,7 @@ def arguments(label, problem=None):
         known["clients"] = lambda: N
         known["labels"] = lambda: np.arange(40) % 10
         known["generator"] = lambda: np.random.default_rng(1)
-    if label in ("attack lie_backdoor", "defense deepsight"):
+    if label in ("attack lie_backdoor", "attack lp_attack", "defense deepsight"):
         known["classes"] = lambda: 2
     names = inspect.signature(METHODS[label]).parameters
     return {**{name: known[name]() for name in names if name in known}, **GIVEN.get(label, {})}

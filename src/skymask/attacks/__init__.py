@@ -42,6 +42,7 @@ from skymask.attacks.ipm import ipm
 from skymask.attacks.label_flip import label_flip
 from skymask.attacks.lie import lie
 from skymask.attacks.lie_backdoor import lie_backdoor
+from skymask.attacks.lp_attack import lp_attack
 from skymask.attacks.mimic import mimic
 from skymask.attacks.min_max import min_max
 from skymask.attacks.min_sum import min_sum
@@ -68,6 +69,7 @@ ATTACKS: dict[str, Callable[..., Any]] = {
     "non_finite": non_finite,
     "scaling": scaling,
     "lie_backdoor": lie_backdoor,
+    "lp_attack": lp_attack,
 }
 
 DATA_ATTACKS: dict[str, Callable[..., Any]] = {
@@ -80,6 +82,7 @@ TRIGGERS: dict[str, Callable[..., Tensor]] = {
     "scaling": stamped,
     "dba": stamped,
     "lie_backdoor": stamped,
+    "lp_attack": stamped,
 }
 
 __all__ = [
@@ -94,6 +97,7 @@ __all__ = [
     "label_flip",
     "lie",
     "lie_backdoor",
+    "lp_attack",
     "mimic",
     "min_max",
     "min_sum",

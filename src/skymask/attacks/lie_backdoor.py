@@ -1,10 +1,9 @@
 """Backdoor within the spread of the honest updates (LIE)."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
+from skymask.attacks.backdoor_training import Sgd, trained
 from skymask.attacks.triggers import stamped
 from skymask.contracts import requires
 from skymask.models.functional import FunctionalModel
@@ -82,38 +81,9 @@ def lie_backdoor(
     triggered = Samples(
         stamped(own_data.features, patch=patch), torch.full_like(own_data.labels, target)
     )
-    settings = (epochs, batch_size, learning_rate)
-    update = _train(
-        model, global_parameters, mean.to(updates.dtype), triggered, alpha, settings, generator
-    )
+    sgd, start = Sgd(epochs, batch_size, learning_rate), mean.to(updates.dtype)
+    update = trained(model, global_parameters, start, triggered, sgd, generator, alpha=alpha)
     attacked = updates.clone()
     low, high = mean - z * deviation, mean + z * deviation
     attacked[malicious] = update.double().clamp(low, high).to(updates.dtype)
     return attacked
-
-
-def _train(
-    model: FunctionalModel,
-    global_parameters: Tensor,
-    mean: Tensor,
-    samples: Samples,
-    alpha: float,
-    settings: tuple[int, int, float],
-    generator: torch.Generator,
-) -> Tensor:
-    """Run SGD on α·loss(w + Δ) + (1 − α)·‖Δ − μ‖² from Δ = μ, the ``mean`` [d]; return Δ [d]."""
-    model = replace(model, loss="cross_entropy")
-    epochs, batch_size, learning_rate = settings
-    update = mean.clone()
-    for _ in range(epochs):
-        order = torch.randperm(len(samples), generator=generator).to(samples.labels.device)
-        for batch in torch.split(order, batch_size):
-            if len(batch) == 0:
-                continue
-            parameters = (global_parameters + update).requires_grad_()
-            with torch.enable_grad():
-                loss = model.loss_on(samples.select(batch))(parameters)
-                (gradient,) = torch.autograd.grad(loss, parameters)
-            pull = 2 * (1 - alpha) * (update - mean)
-            update -= learning_rate * (alpha * gradient + pull)
-    return update
