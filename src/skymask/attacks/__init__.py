@@ -38,6 +38,7 @@ from skymask.attacks.fang_krum import fang_krum
 from skymask.attacks.fang_trim import fang_trim
 from skymask.attacks.fltrust_adaptive import fltrust_adaptive
 from skymask.attacks.gaussian import gaussian
+from skymask.attacks.hybrid_sparse import hybrid_sparse
 from skymask.attacks.ipm import ipm
 from skymask.attacks.label_flip import label_flip
 from skymask.attacks.lie import lie
@@ -70,6 +71,7 @@ ATTACKS: dict[str, Callable[..., Any]] = {
     "scaling": scaling,
     "lie_backdoor": lie_backdoor,
     "lp_attack": lp_attack,
+    "hybrid_sparse": hybrid_sparse,
 }
 
 DATA_ATTACKS: dict[str, Callable[..., Any]] = {
@@ -93,6 +95,7 @@ __all__ = [
     "fang_trim",
     "fltrust_adaptive",
     "gaussian",
+    "hybrid_sparse",
     "ipm",
     "label_flip",
     "lie",
