@@ -90,7 +90,7 @@ def test_a_trigger_that_does_not_fit_is_refused(shape, patch, fits):
 
 
 def test_every_backdoor_has_its_target_and_the_triggers_parameters():
-    assert set(TRIGGERS) == {"scaling", "dba", "lie_backdoor", "lp_attack"}
+    assert set(TRIGGERS) == {"scaling", "dba", "lie_backdoor", "lp_attack", "neurotoxin"}
     for name in TRIGGERS:
         entry = entries("attack")[name]
         assert {"target", "patch"} <= set(entry.parameters)

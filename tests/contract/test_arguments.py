@@ -54,7 +54,8 @@ def arguments(label, problem=None):
         known["clients"] = lambda: N
         known["labels"] = lambda: np.arange(40) % 10
         known["generator"] = lambda: np.random.default_rng(1)
-    if label in ("attack lie_backdoor", "attack lp_attack", "defense deepsight"):
+    backdoors = ("attack lie_backdoor", "attack lp_attack", "attack neurotoxin")
+    if label in (*backdoors, "defense deepsight"):
         known["classes"] = lambda: 2
     names = inspect.signature(METHODS[label]).parameters
     return {**{name: known[name]() for name in names if name in known}, **GIVEN.get(label, {})}

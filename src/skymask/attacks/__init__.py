@@ -47,6 +47,7 @@ from skymask.attacks.lp_attack import lp_attack
 from skymask.attacks.mimic import mimic
 from skymask.attacks.min_max import min_max
 from skymask.attacks.min_sum import min_sum
+from skymask.attacks.neurotoxin import neurotoxin
 from skymask.attacks.non_finite import non_finite
 from skymask.attacks.none import none
 from skymask.attacks.scaling import scaling, scaling_data
@@ -72,6 +73,7 @@ ATTACKS: dict[str, Callable[..., Any]] = {
     "lie_backdoor": lie_backdoor,
     "lp_attack": lp_attack,
     "hybrid_sparse": hybrid_sparse,
+    "neurotoxin": neurotoxin,
 }
 
 DATA_ATTACKS: dict[str, Callable[..., Any]] = {
@@ -85,6 +87,7 @@ TRIGGERS: dict[str, Callable[..., Tensor]] = {
     "dba": stamped,
     "lie_backdoor": stamped,
     "lp_attack": stamped,
+    "neurotoxin": stamped,
 }
 
 __all__ = [
@@ -104,6 +107,7 @@ __all__ = [
     "mimic",
     "min_max",
     "min_sum",
+    "neurotoxin",
     "non_finite",
     "none",
     "scaling",
