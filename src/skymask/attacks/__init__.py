@@ -33,6 +33,7 @@ from typing import Any
 
 from torch import Tensor
 
+from skymask.attacks.byzmean import byzmean
 from skymask.attacks.dba import dba
 from skymask.attacks.fang_krum import fang_krum
 from skymask.attacks.fang_trim import fang_trim
@@ -41,6 +42,7 @@ from skymask.attacks.gaussian import gaussian
 from skymask.attacks.hybrid_sparse import hybrid_sparse
 from skymask.attacks.ipm import ipm
 from skymask.attacks.label_flip import label_flip
+from skymask.attacks.layer_norm_sparse import layer_norm_sparse
 from skymask.attacks.lie import lie
 from skymask.attacks.lie_backdoor import lie_backdoor
 from skymask.attacks.lp_attack import lp_attack
@@ -74,6 +76,8 @@ ATTACKS: dict[str, Callable[..., Any]] = {
     "lp_attack": lp_attack,
     "hybrid_sparse": hybrid_sparse,
     "neurotoxin": neurotoxin,
+    "layer_norm_sparse": layer_norm_sparse,
+    "byzmean": byzmean,
 }
 
 DATA_ATTACKS: dict[str, Callable[..., Any]] = {
@@ -93,6 +97,7 @@ TRIGGERS: dict[str, Callable[..., Tensor]] = {
 __all__ = [
     "ATTACKS",
     "DATA_ATTACKS",
+    "byzmean",
     "dba",
     "fang_krum",
     "fang_trim",
@@ -101,6 +106,7 @@ __all__ = [
     "hybrid_sparse",
     "ipm",
     "label_flip",
+    "layer_norm_sparse",
     "lie",
     "lie_backdoor",
     "lp_attack",
