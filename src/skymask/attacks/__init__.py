@@ -52,6 +52,8 @@ from skymask.attacks.min_sum import min_sum
 from skymask.attacks.neurotoxin import neurotoxin
 from skymask.attacks.non_finite import non_finite
 from skymask.attacks.none import none
+from skymask.attacks.poisonedfl import poisonedfl
+from skymask.attacks.rop import rop
 from skymask.attacks.scaling import scaling, scaling_data
 from skymask.attacks.sign_flip import sign_flip
 from skymask.attacks.skymask_adaptive import skymask_adaptive
@@ -77,7 +79,9 @@ ATTACKS: dict[str, Callable[..., Any]] = {
     "hybrid_sparse": hybrid_sparse,
     "neurotoxin": neurotoxin,
     "layer_norm_sparse": layer_norm_sparse,
+    "poisonedfl": poisonedfl,
     "byzmean": byzmean,
+    "rop": rop,
 }
 
 DATA_ATTACKS: dict[str, Callable[..., Any]] = {
@@ -116,6 +120,8 @@ __all__ = [
     "neurotoxin",
     "non_finite",
     "none",
+    "poisonedfl",
+    "rop",
     "scaling",
     "sign_flip",
     "skymask_adaptive",
