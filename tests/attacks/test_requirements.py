@@ -15,6 +15,7 @@ from skymask.attacks import (
     min_sum,
 )
 from skymask.contracts import RequirementError, call
+from skymask.models.flat_parameters import Layout
 from tests.support.updates import (
     seeded,
     updates_of,
@@ -29,6 +30,10 @@ NEW = [
     "gaussian",
     "mimic",
     "fltrust_adaptive",
+    "byzmean",
+    "layer_norm_sparse",
+    "poisonedfl",
+    "rop",
 ]
 
 
@@ -36,6 +41,8 @@ def outcome(name, updates, malicious, seed=0, **parameters):
     offers = {
         "updates": lambda: updates,
         "malicious": lambda: malicious,
+        "global_parameters": lambda: torch.ones_like(updates[0]),
+        "layout": lambda: Layout(("layer",), ((updates.shape[1],),)),
         "generator": lambda: seeded(seed),
         "state": dict,
     }
@@ -125,6 +132,13 @@ def test_without_attackers_any_number_of_clients_is_valid(name, n):
         ("fltrust_adaptive", 3, 1, {"eta": 0.0}, "eta must be positive"),
         ("fltrust_adaptive", 3, 1, {"steps": 0}, "steps must be at least 1"),
         ("fltrust_adaptive", 3, 1, {"passes": 0}, "passes must be at least 1"),
+        ("byzmean", 4, 3, {}, "byzmean needs two benign clients (n = 4, f = 3)"),
+        ("layer_norm_sparse", 3, 3, {}, "layer_norm_sparse needs a benign client"),
+        ("layer_norm_sparse", 3, 1, {"k1": 0.8}, "k1 not above k2 (k1 = 0.8, k2 = 0.7)"),
+        ("poisonedfl", 3, 1, {"interval": 0}, "interval must be at least 1"),
+        ("rop", 3, 3, {"z": 1.0}, "rop needs a benign client"),
+        ("rop", 4, 3, {"z": 1.0, "scale": "sigma"}, "two with the scale sigma (n = 4, f = 3"),
+        ("rop", 6, 4, {}, "rop has no finite z unless n ≥ 3 and f ≤ n/2: give z"),
     ],
 )
 def test_an_attack_outside_its_requirements_is_refused(name, n, f, parameters, sentence):
@@ -146,6 +160,11 @@ def test_an_attack_outside_its_requirements_is_refused(name, n, f, parameters, s
         ("ipm", 3, 3, {"knowledge": "partial"}),
         ("mimic", 3, 2, {}),
         ("fltrust_adaptive", 3, 2, {}),
+        ("byzmean", 4, 2, {}),
+        ("layer_norm_sparse", 3, 2, {}),
+        ("poisonedfl", 3, 3, {}),
+        ("rop", 3, 2, {"z": 0.3}),
+        ("rop", 4, 2, {"scale": "sigma"}),
     ],
 )
 def test_an_attack_is_defined_up_to_its_limits(name, n, f, parameters):

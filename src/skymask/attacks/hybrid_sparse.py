@@ -55,11 +55,11 @@ def hybrid_sparse(
         z\,\sigma & \text{elsewhere} \end{cases}
 
     with μ and σ (ddof = 1) over the benign updates. S is chosen in the first round of the attack,
-    by the saliency |w_j · ∂ℓ/∂w_j| of the weights (the tensors with two or more axes: no biases, no
-    normalisation), with ℓ the loss of the training on the attackers' samples. S are the ⌈ρ d⌉
-    largest (at most all weights; of equal ones the first). For ``mask="force"`` this is done T
-    times, for the ⌈ρ^{t/T} d⌉ largest in step t: the gradient is taken with all other weights
-    than those of step t − 1 put to zero, but is multiplied by the original w.
+    by the saliency of the weights (the tensors with two or more axes: no biases, no normalisation),
+    the absolute value of w_j · ∂ℓ/∂w_j with ℓ the loss of the training on the attackers' samples. S
+    are the ⌈ρ d⌉ largest (at most all weights; of equal ones the first). For ``mask="force"`` this
+    is done T times, in step t for the ⌈ρ^{t/T} d⌉ largest: the gradient is taken with all other
+    weights than those of step t − 1 put to zero, but is multiplied by the original w.
 
     Args:
         updates: Honest updates [n, d], one row per client.

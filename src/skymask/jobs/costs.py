@@ -39,6 +39,9 @@ METHODS: dict[str, tuple[float, float]] = {
     "fltrust_adaptive": (0.05, 4.6e-7),
     "skymask_adaptive": (0.3, 8.3e-7),
     "lie_backdoor": (0.02, 4e-8),
+    "lp_attack": (0.02, 4e-8),
+    "neurotoxin": (0.02, 4e-8),
+    "hybrid_sparse": (0.02, 4e-8),
 }
 """The same for the methods that are much slower than the others."""
 
