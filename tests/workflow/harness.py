@@ -31,17 +31,18 @@ TINY: dict[str, Any] = {
     "rounds_per_job": 2,
 }
 
-# three runs with backdoors, attacked coordinates, composed defenses, and states on both sides
+# three runs with backdoors, attacked coordinates and rounds, composed defenses, verdicts per layer,
+# and states on both sides
 VARIED: dict[str, Any] = {
     "attack": [
         {"name": "scaling", "patch": 3, "coordinates": {"share": 0.5}},
         {"name": "mimic", "warm_up": 2, "coordinates": {"layers": ["1.weight", "3.bias"]}},
-        {"name": "lie_backdoor", "patch": 3, "epochs": 1},
+        {"name": "neurotoxin", "patch": 3, "epochs": 1, "attack_rounds": {"first": 2, "every": 2}},
     ],
     "defense": [
         ["norm_clip", {"name": "fldetector", "window": 2, "start": 2}],
-        ["nnm", "skymask"],
-        ["bucketing", "centered_clipping"],
+        ["nnm", {"name": "skymask", "per": "layer"}],
+        ["norm_clip", {"name": "centered_clipping", "per": "layer"}],
     ],
     "loss": ["batch_softmax", "logit_adjusted", "cross_entropy"],
     "paired": [["attack", "defense", "loss"]],

@@ -45,6 +45,11 @@ def test_the_varied_study_uses_what_it_is_for(varied):
         assert rows["aggregates"]["round"].tolist() == [1, 2, 3, 4]
         assert rows["aggregates"]["benign_distance"].gt(0).all()
         assert (len(rows["layers"]) == 4 * 3 * 4) == (attack == "mimic")
+    mimic, attacks = tables["mimic"], tables["neurotoxin"]
+    assert mimic["layers"]["accepted"].notna().sum() == 4 * 2 * 4
+    assert mimic["clients"]["accepted_share"].between(0, 1, inclusive="neither").any()
+    assert attacks["clients"].groupby("round")["attacking"].sum().tolist() == [0, 3, 0, 3]
+    assert attacks["aggregates"]["attacker_weight"].notna().tolist() == [False, True] * 2
     states = {
         attack: {
             party: pq.read_table(run / "spans" / "3-4" / f"{party}_state.parquet")[
@@ -56,7 +61,8 @@ def test_the_varied_study_uses_what_it_is_for(varied):
     }
     assert states["mimic"]["attack"]
     assert states["scaling"]["defense"]
-    assert states["lie_backdoor"]["defense"]
+    assert states["neurotoxin"]["attack"]
+    assert "1.weight/centre" in states["neurotoxin"]["defense"]
 
 
 def test_one_core_and_other_spans_give_the_same_bytes(finished, tmp_path):
