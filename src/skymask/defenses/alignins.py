@@ -30,9 +30,9 @@ def alignins(
     1. With the majority sign :math:`s = \operatorname{sign} \sum_i \operatorname{sign} \Delta_i`,
        p_i is the share of the :math:`\lfloor k d \rfloor` largest :math:`\lvert\Delta_{ij}\rvert`
        (at least one) that have the sign s_j, and c_i = cos(Δ_i, w).
-    2. Client i is accepted if both |p_i − median| / σ_p < ``sign_limit`` and |c_i − median| / σ_c <
-       ``cosine_limit``, with σ the standard deviation over the clients (ddof = 0). A check whose σ
-       is 0 is passed by all.
+    2. Client i is accepted if p_i is less than ``sign_limit`` · σ_p from the median of all p, and
+       c_i less than ``cosine_limit`` · σ_c from that of all c, with σ the standard deviation over
+       the clients (ddof = 0). A check whose σ is 0 is passed by all.
     3. With M the median length of the accepted, the update is their mean of Δ_i · min(1, M/‖Δ_i‖),
        zero if no client is accepted.
 

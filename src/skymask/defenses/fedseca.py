@@ -23,9 +23,10 @@ def fedseca(updates: Tensor, *, sparsity: float = 0.9) -> Aggregation:
        \max(0, \frac{1}{n} \sum_k \operatorname{sign} \omega_{ik})`, k = i included.
     2. The elected signs are :math:`e_j = \operatorname{sign} \sum_i \rho_i \operatorname{sign}
        \Delta_{ij}`.
-    3. V_i is Δ_i clipped to the median length, in which then each |V_ij| is clamped to the median
-       over the clients, and all but the :math:`\lceil (1 - \gamma) d \rceil` entries with the
-       largest :math:`\lvert\Delta_{ij}\rvert` are set to 0.
+    3. V_i is Δ_i clipped to the median length, in which then each V_ij is clamped so that its
+       absolute value is at most the median of these over the clients, and all but the
+       :math:`\lceil (1 - \gamma) d \rceil` entries with the largest
+       :math:`\lvert\Delta_{ij}\rvert` are set to 0.
     4. The update is the mean of the V_ij with e_j V_ij > 0, and 0 where there are none.
 
     Medians are the midpoint of the middle two if n is even.

@@ -38,9 +38,9 @@ def lasa(
        value are kept, and the others set to 0; other tensors stay.
     3. In each layer, a_i is the length of what is left, and p_i = (number of positive − number of
        negative entries) / (number of entries that are not 0), 0 where there are none. Client i is
-       kept if both |a_i − median| / σ_a < ``norm_limit`` and |p_i − median| / σ_p <
-       ``sign_limit``, with σ the standard deviation over the clients (ddof = 0). A check whose σ is
-       0 is passed by all.
+       kept if a_i is less than ``norm_limit`` · σ_a from the median of all a, and p_i less than
+       ``sign_limit`` · σ_p from that of all p, with σ the standard deviation over the clients
+       (ddof = 0). A check whose σ is 0 is passed by all.
     4. The update of the layer is the mean over the clients that are kept.
 
     Args:
