@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from skymask import attacks, defenses
     from skymask.masks.learning import binarise, learn_masks
+    from skymask.models.flat_parameters import Layout
     from skymask.models.functional import FunctionalModel, root_loss
     from skymask.models.samples import Samples
 
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "FunctionalModel",
+    "Layout",
     "Samples",
     "attacks",
     "binarise",
@@ -31,6 +33,7 @@ __all__ = [
 
 _MODULES = {
     "FunctionalModel": "skymask.models.functional",
+    "Layout": "skymask.models.flat_parameters",
     "Samples": "skymask.models.samples",
     "binarise": "skymask.masks.learning",
     "learn_masks": "skymask.masks.learning",
