@@ -332,6 +332,64 @@ def test_layers_of_several_cells_are_in_the_order_of_the_study(tmp_path):
     assert table[table["attack"] == "min_max"]["off_malicious"].notna().all()
 
 
+def test_rates_are_means_over_the_rounds_with_an_attack(tmp_path):
+    attack = {"name": "min_max", "attack_rounds": {"first": 2, "every": 2}}
+    found = one_seed(attack=attack, defense="skymask", exclude=[])
+    written(found, tmp_path)
+    (name,) = found.runs
+    rows = [
+        {
+            "round": round_,
+            "fpr": rate,
+            "fnr": rate,
+            "attacker_weight": rate,
+            "benign_distance": 1.0,
+            "model_updated": True,
+        }
+        for round_, rate in enumerate([None, 0.25, None, 0.75, None, 1.0], 1)
+    ]
+    write_rows(tmp_path / name / "aggregates.parquet", "aggregates", name, rows)
+    (run,) = tables.runs_table(found, tmp_path).to_dict("records")
+    # round 6 is beyond the study
+    assert (run["fpr"], run["fnr"], run["attacker_weight"]) == (0.5, 0.5, 0.5)
+    assert "those of 4 rounds with an attack" in captions.captions(found)["detection"]
+    # a round with an attack that lacks the rates makes them unknown
+    rows[1]["fnr"] = None
+    write_rows(tmp_path / name / "aggregates.parquet", "aggregates", name, rows)
+    (run,) = tables.runs_table(found, tmp_path).to_dict("records")
+    assert math.isnan(run["fnr"])
+
+
+def test_verdicts_per_layer_have_a_table_of_their_own(tmp_path):
+    layered = {"name": "multi_metrics", "per": ["model", "layer"]}
+    found = one_seed(attack=["none", "min_max"], defense=[layered, "lasa"], exclude=[])
+    assert "layer_verdicts" in outputs.tables(found)
+    assert "layer_verdicts" not in outputs.tables(one_seed(defense=["krum", "fedavg"], exclude=[]))
+    written(found, tmp_path)
+    for name, cell in found.runs.items():
+        roles = {"benign": 0.5, "malicious": 0.25 if cell.experiment.malicious else None}
+        rows = [
+            {"round": r, "layer": layer, "role": role, "accepted": share + r / 100}
+            for r in range(1, 7)
+            for role, share in roles.items()
+            for layer in LAYERS
+            if share is not None
+        ]
+        judged = cell.defense != "multi_metrics"
+        write_rows(tmp_path / name / "layers.parquet", "layers", name, rows if judged else [])
+    table_files.write(found, tmp_path, tmp_path / "tables")
+    table = tables.layer_verdicts_table(found, tmp_path)
+    assert set(table["defense"]) == {"multi_metrics(per=layer)", "lasa"}
+    assert table["layer"].tolist() == list(LAYERS) * 4
+    # rounds 1 to 4 count
+    assert table["accepted_benign"].tolist() == [pytest.approx(0.525)] * 16
+    attacked = table["attack"] == "min_max"
+    assert table["accepted_malicious"][attacked].tolist() == [pytest.approx(0.275)] * 8
+    assert table["accepted_malicious"][~attacked].isna().all()
+    _, header, shown = markdown_table(tmp_path / "tables" / "layer_verdicts.md")
+    assert (header[-1], len(shown)) == ("accepted_malicious", 16)
+
+
 def test_without_learned_masks_the_layers_table_is_empty(tmp_path):
     # in every round no update was finite
     found = one_seed(attack="none", defense="skymask", exclude=[])
