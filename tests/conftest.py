@@ -1,6 +1,7 @@
 """Settings of all tests: tiers, threads, generated examples, devices."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,9 @@ import torch
 from hypothesis import settings
 
 torch.set_num_threads(1)
+# a shell that starts the tests in the background makes them, and what they start, ignore interrupts
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("suite", deadline=None, derandomize=True, database=None, max_examples=25)
 # SKYMASK_EXAMPLES=20000 tries more examples, and new ones every time
 EXAMPLES = os.environ.get("SKYMASK_EXAMPLES")
