@@ -9,9 +9,11 @@ import torch
 from hypothesis import settings
 
 torch.set_num_threads(1)
-# a shell that starts the tests in the background makes them, and what they start, ignore interrupts
+# tests that run in the background of a shell, and what they start, would ignore these signals
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 settings.register_profile("suite", deadline=None, derandomize=True, database=None, max_examples=25)
 # SKYMASK_EXAMPLES=20000 tries more examples, and new ones every time
 EXAMPLES = os.environ.get("SKYMASK_EXAMPLES")

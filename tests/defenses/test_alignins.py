@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from skymask.defenses import alignins
+from skymask.numerics.order_statistics import midpoint_median
 
 ROWS = torch.tensor([[1.0, -1, 2, 0], [1, 1, -2, 0], [1, -1, 2, 0], [-5, -1, 2, 3]])
 
@@ -56,7 +57,11 @@ def test_the_median_length_is_of_the_accepted_only():
     updates[:6] = opposite
     result = alignins(updates, model)
     assert not result.accepted[:6].any()
-    assert result.update.norm() <= updates[6:].norm(dim=1).max()
+    lengths = updates.norm(dim=1)
+    limit = midpoint_median(lengths[result.accepted]).float()
+    assert limit != midpoint_median(lengths).float()
+    clipped = updates * (limit / lengths).clamp(max=1)[:, None]
+    assert_close(result.update, clipped[result.accepted].mean(dim=0))
 
 
 def test_alike_clients_are_accepted_at_about_45_percent():

@@ -47,6 +47,11 @@ def test_entries_that_are_small_in_the_raw_update_do_not_count():
     assert (fedseca(torch.ones(3, 3), sparsity=0.5).update != 0).sum() == 2
 
 
+def test_entries_that_are_set_to_zero_are_not_part_of_the_mean():
+    updates = torch.tensor([[9.0, 0.1], [0.1, 9.0], [9.0, 0.1]])
+    assert fedseca(updates, sparsity=0.5).update[0].item() == pytest.approx(9.0)
+
+
 def test_opposed_clients_have_no_vote():
     updates = rows(10) + 1
     updates[:3] = -20 * updates[3:].mean(dim=0)
