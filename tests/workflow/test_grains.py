@@ -49,7 +49,9 @@ def test_the_varied_study_uses_what_it_is_for(varied):
     assert mimic["layers"]["accepted"].notna().sum() == 4 * 2 * 4
     assert mimic["clients"]["accepted_share"].between(0, 1, inclusive="neither").any()
     assert attacks["clients"].groupby("round")["attacking"].sum().tolist() == [0, 3, 0, 3]
-    assert attacks["aggregates"]["attacker_weight"].notna().tolist() == [False, True] * 2
+    # the aggregate is farther from the benign mean in the rounds with an attack
+    distance = attacks["aggregates"]["benign_distance"]
+    assert distance[[0, 2]].max() < distance[[1, 3]].min()
     states = {
         attack: {
             party: pq.read_table(run / "spans" / "3-4" / f"{party}_state.parquet")[
