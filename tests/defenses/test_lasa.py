@@ -90,6 +90,15 @@ def test_identical_updates_are_all_kept():
     assert lasa(rows(1), LAYOUT).accepted.all()
 
 
+@pytest.mark.parametrize("d", [9, 36, 360])
+def test_updates_of_one_length_but_for_rounding_pass_the_check_of_lengths(d):
+    one = Layout(("weight",), ((9, d // 9),))
+    for seed in range(20):
+        updates = rows(9, d, seed)
+        updates *= 4 / updates.norm(dim=1, keepdim=True)
+        assert lasa(updates, one, sparsity=0.0, sign_limit=1e9).accepted.all()
+
+
 def test_where_no_client_passes_no_client_is_accepted():
     # two groups of the same size: each is one standard deviation from the middle
     one = Layout(("bias",), ((2,),))

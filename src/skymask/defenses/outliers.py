@@ -4,6 +4,11 @@ from torch import Tensor
 
 from skymask.numerics.order_statistics import midpoint_median
 
+# values that differ by less, relative to the largest, may be equal ones rounded to float32
+EQUAL = 1e-6
+# below this, relative to it, a distance from the median may be exactly the limit
+TIE = 1e-9
+
 
 def near_median(values: Tensor, limit: float) -> Tensor:
     """Flag values within some standard deviations of their median.
@@ -19,8 +24,7 @@ def near_median(values: Tensor, limit: float) -> Tensor:
     >>> near_median(torch.tensor([1.0, 2.0, 3.0, 9.0]), 1.0).tolist()
     [True, True, True, False]
     """
-    distances = (values.double() - midpoint_median(values)).abs()
-    deviation = values.double().std(correction=0)
-    # below this the values differ by rounding only
-    rounding = 1e-9 * values.double().abs().max()
-    return (distances < limit * deviation) | (deviation <= rounding)
+    values = values.double()
+    distances = (values - midpoint_median(values)).abs()
+    deviation = values.std(correction=0)
+    return (distances < limit * deviation * (1 - TIE)) | (deviation <= EQUAL * values.abs().max())
