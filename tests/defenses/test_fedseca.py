@@ -60,6 +60,21 @@ def test_opposed_clients_have_no_vote():
     assert result.scores[3:].min() > 0
 
 
+@pytest.mark.parametrize("n", [7, 10, 23])
+def test_a_vote_that_is_tied_elects_no_sign(n):
+    source = torch.Generator().manual_seed(n)
+    updates = torch.randint(-1, 2, (n, 12), generator=source).double()
+    tied = 0
+    for _ in range(100):
+        updates = updates[:, torch.randperm(12, generator=source)]
+        updates[:, 0] = torch.randint(-1, 2, (n,), generator=source).double()
+        result = fedseca(updates, sparsity=0.0)
+        votes = ((n * result.scores).round()[:, None] * updates.sign()).sum(dim=0)
+        tied += int((votes == 0).sum())
+        assert result.update[votes == 0].eq(0).all()
+    assert tied > 10
+
+
 def test_one_client_and_zeros():
     one = torch.tensor([[1.0, -2.0, 0.0]])
     assert fedseca(one, sparsity=0.0).update.tolist() == [1.0, -2.0, 0.0]

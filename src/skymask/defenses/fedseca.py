@@ -49,7 +49,8 @@ def fedseca(updates: Tensor, *, sparsity: float = 0.9) -> Aggregation:
     >>> result.scores.tolist(), [round(v, 4) for v in result.update.tolist()]
     ([0.5, 0.0, 0.5, 0.5], [1.0, -0.7974, 1.5948, 0.0])
     """
-    reputation = sign_gram(updates).sign().mean(dim=1).clamp_min(0)
+    # n ρ, whole numbers: a vote that is tied sums to exactly 0
+    agreeing = sign_gram(updates).sign().sum(dim=1).clamp_min(0)
     lengths = column_blocks.squared_lengths(updates).sqrt()
     factors = clipping(lengths, midpoint_median(lengths))[:, None]
     # a product such as 0.1 · 10 is not exact
@@ -58,7 +59,7 @@ def fedseca(updates: Tensor, *, sparsity: float = 0.9) -> Aggregation:
 
     def of_block(block: slice) -> Tensor:
         part = updates[:, block].double()
-        elected = (reputation[:, None] * part.sign()).sum(dim=0).sign()
+        elected = (agreeing[:, None] * part.sign()).sum(dim=0).sign()
         values = part * factors
         limit = midpoint_median(values.abs())
         values = values.clamp(-limit, limit) * kept[:, block]
@@ -67,4 +68,4 @@ def fedseca(updates: Tensor, *, sparsity: float = 0.9) -> Aggregation:
         return (total / agree.sum(dim=0).clamp_min(1)).to(updates.dtype)
 
     update = column_blocks.fill(torch.empty_like(updates[0]), of_block)
-    return Aggregation(update, scores=reputation)
+    return Aggregation(update, scores=agreeing / len(updates))
