@@ -55,6 +55,11 @@ def test_a_share_of_the_clients_is_accepted(share, kept):
     assert multi_metrics(rows(), share=share).accepted.sum() == kept
 
 
+@pytest.mark.parametrize(("share", "n", "kept"), [(0.29, 100, 29), (0.57, 100, 57), (0.28, 25, 7)])
+def test_a_share_whose_product_is_not_exact(share, n, kept):
+    assert multi_metrics(rows(n, 5), share=share).accepted.sum() == kept
+
+
 def test_one_opposed_client_is_rejected():
     for seed in range(10):
         updates = rows(seed=seed)

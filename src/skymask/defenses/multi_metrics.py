@@ -1,5 +1,7 @@
 """Multi-metrics."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -56,5 +58,7 @@ def multi_metrics(updates: Tensor, *, share: float = 0.3) -> Aggregation:
     centred = features - features.mean(dim=0)
     inverse = torch.linalg.pinv(centred.T @ centred / max(n - 1, 1), hermitian=True)
     scores = ((features @ inverse) * features).sum(dim=1)
-    accepted = least_scores(scores, features, max(1, int(share * n)))
+    # a product such as 0.29 · 100 is not exact
+    count = max(1, math.floor(share * n + 1e-9))
+    accepted = least_scores(scores, features, count)
     return mean_of(updates, accepted, scores=scores)

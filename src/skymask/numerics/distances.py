@@ -128,12 +128,13 @@ def absolute_distances(rows: Tensor) -> Tensor:
     >>> absolute_distances(torch.tensor([[0.0, 0.0], [3.0, -4.0]])).tolist()
     [[0.0, 7.0], [7.0, 0.0]]
     """
-
-    def part(block: slice) -> Tensor:
-        values = rows[:, block].double()
-        return torch.cdist(values, values, p=1)
-
-    return column_blocks.total(rows.shape[1], rows.device, part)
+    pairs = column_blocks.total(
+        rows.shape[1], rows.device, lambda block: torch.pdist(rows[:, block].double(), p=1)
+    )
+    distances = rows.new_zeros(len(rows), len(rows), dtype=torch.float64)
+    # in the order of the pairs i < j
+    distances[*torch.triu_indices(len(rows), len(rows), 1, device=rows.device)] = pairs
+    return distances + distances.T
 
 
 def distances_of(gram: Tensor) -> Tensor:
