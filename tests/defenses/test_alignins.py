@@ -74,3 +74,15 @@ def test_equal_updates_are_all_accepted():
     assert alignins(updates.repeat(6, 1), model).accepted.all()
     assert alignins(updates, model).accepted.all()
     assert alignins(torch.zeros(5, 9), torch.zeros(9)).accepted.all()
+
+
+def test_the_limit_of_lengths_is_the_median_of_the_accepted():
+    updates, w = (values.double() for values in rows())
+    # the accepted are short, so that the median of all is another one
+    updates *= torch.where(alignins(updates, w).accepted, 1.0, 9.0)[:, None]
+    result = alignins(updates, w)
+    lengths = updates.norm(dim=1)
+    limit = lengths[result.accepted].quantile(0.5)
+    assert lengths.quantile(0.5) > 2 * limit
+    clipped = updates * (limit / lengths).clamp(max=1)[:, None]
+    assert_close(result.update, clipped[result.accepted].mean(dim=0))
