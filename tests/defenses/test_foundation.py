@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skymask.defenses import foundation, trimmed_mean
+from skymask.defenses import foundation, median, trimmed_mean
 
 ROWS = torch.tensor([[1.0, -1, 2, 0], [1, 1, -2, 0], [1, -1, 2, 0], [-5, -1, 2, 3]])
 
@@ -35,3 +35,16 @@ def test_number_of_rows(n, copies, rows):
 
 def test_of_equal_scores_the_first_is_copied():
     assert foundation(torch.ones(4, 3)).mixing[4:].argmax(dim=1).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(("f", "outvoted"), [(4, True), (6, False)])
+def test_copies_of_an_attacker_make_a_quarter_of_attackers_a_majority(f, outvoted):
+    source = torch.Generator().manual_seed(3)
+    mean = torch.randn(600, generator=source)
+    updates = mean + 0.3 * torch.randn(20, 600, generator=source)
+    updates[:f] = -5 * mean
+    mixture = foundation(updates)
+    assert mixture.mixing[20:].argmax(dim=1).max() < f
+    update = median(mixture.mixing.float() @ updates).update
+    assert bool((update - mean).norm() < (update + 5 * mean).norm()) == outvoted
+    assert ((median(updates).update - mean).norm() < 0.5 * mean.norm()).item()

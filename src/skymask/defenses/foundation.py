@@ -26,6 +26,9 @@ def foundation(updates: Tensor, *, copies: int | None = None) -> Mixture:
     Returns:
         A mixture of n + m rows: row i is the update of client i, and represents it.
 
+    The copies may be an attacker's: f clients that all send −5 times the benign mean can have the
+    largest score. By default the rule behind then faces a majority of attackers where f > n / 4.
+
     Source: Fang et al., "Do We Really Need to Design New Byzantine-robust Aggregation Rules?", NDSS
     2025 (arXiv 2501.17381).
 
