@@ -62,6 +62,7 @@ def _run(arguments: list[str] | None) -> int:
         print(f"{error.filename} is missing: {_hint(given, error)}", file=sys.stderr)
         return 1
     except BrokenPipeError:
+        # main ends quietly
         raise
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)

@@ -7,7 +7,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from skymask.attacks import hybrid_sparse, lie
-from skymask.attacks.hybrid_sparse import salient_weights, weights_of
+from skymask.attacks.hybrid_sparse import salient_weights
 from skymask.contracts import RequirementError
 from skymask.models.functional import FunctionalModel
 from skymask.models.samples import Samples
@@ -209,8 +209,8 @@ def test_one_attacker_no_samples_and_no_weights_are_no_obstacle():
         attacked, state = sent(bare, updates, start, samples, **settings)
         assert attacked.isfinite().all()
         assert not state["mask"].any()
-    assert not weights_of(bare.layout).any()
-    assert salient_weights(bare, start, samples, weights_of(bare.layout), 0.5, 2).sum() == 0
+    assert not bare.layout.weights.any()
+    assert salient_weights(bare, start, samples, bare.layout.weights, 0.5, 2).sum() == 0
 
 
 def test_without_attackers_nothing_changes_and_ranges_are_checked():

@@ -73,3 +73,13 @@ def test_without_a_cluster_no_client_is_accepted():
     result = freqfed(torch.eye(54)[:1], LAYOUT)
     assert not result.accepted.any()
     assert not result.update.any()
+
+
+def test_of_alike_clients_about_a_third_are_accepted():
+    source = torch.Generator().manual_seed(5)
+    layout = Layout(("weight",), ((30, 40),))
+    shares = [
+        freqfed(0.1 + torch.randn(20, 1200, generator=source), layout).accepted.double().mean()
+        for _ in range(40)
+    ]
+    assert float(torch.stack(shares).mean()) == pytest.approx(0.36, abs=0.1)

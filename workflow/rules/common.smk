@@ -177,11 +177,7 @@ TABLES = [
     for suffix in ("csv", "md", "tex", "parquet")
 ]
 MASKED = [run for run, cell in RUNS.items() if outputs.masked(cell)]
-LAYERED = [
-    r
-    for r, cell in RUNS.items()
-    if outputs.masked(cell) or outputs.judged_by_layer(cell)
-]
+LAYERED = [run for run, cell in RUNS.items() if outputs.with_layers(cell)]
 BACKDOORED = [cell.experiment for cell in RUNS.values() if outputs.backdoored(cell)]
 FIGURES = [
     paths.figure(STUDY.name, figure, suffix)

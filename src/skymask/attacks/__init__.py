@@ -13,7 +13,7 @@ What else it needs it names as an argument:
 ``generator``         a torch generator for this run and round, on the CPU
 ``global_parameters`` the global model w [d]
 ``model``             the model as a function of flat parameters (:class:`.FunctionalModel`)
-``layout``            the split of the d coordinates into layers (``Layout``)
+``layout``            the split of the d coordinates into layers (:class:`.Layout`)
 ``classes``           the number of classes
 ``own_data``          the honest samples of all malicious clients (:class:`.Samples`)
 ``state``             the state it returned last round (a dict of tensors), empty at first

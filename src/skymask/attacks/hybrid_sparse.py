@@ -9,9 +9,9 @@ from torch import Tensor
 from skymask.attacks.crafting import known_updates, replaced
 from skymask.attacks.lie import hiding_deviations
 from skymask.contracts import requires
-from skymask.models.flat_parameters import Layout
 from skymask.models.functional import FunctionalModel
 from skymask.models.samples import Samples
+from skymask.numerics.selection import rounded_up, smallest
 
 State = dict[str, Tensor]
 
@@ -94,8 +94,8 @@ def hybrid_sparse(
     if not bool(malicious.any()):
         return updates, state
     if "mask" not in state:
-        eligible = weights_of(model.layout).to(updates.device)
-        count = min(_ceil(share * len(eligible)), int(eligible.sum()))
+        eligible = model.layout.weights.to(updates.device)
+        count = min(rounded_up(share, len(eligible)), int(eligible.sum()))
         if mask == "random":
             chosen = _drawn(eligible, count, generator)
         else:
@@ -114,16 +114,6 @@ def hybrid_sparse(
         z = hiding_deviations(len(updates), int(malicious.sum()))
     factors = torch.full_like(mean, z).masked_fill_(inside, sparse_z)
     return replaced(updates, malicious, mean - kappa * (factors * deviation)), state
-
-
-def weights_of(layout: Layout) -> Tensor:
-    """Return the flags [d] of the coordinates in tensors with two or more axes.
-
-    >>> weights_of(Layout(("weight", "bias"), ((2, 1), (2,)))).tolist()
-    [True, True, False, False]
-    """
-    wanted = torch.tensor([len(shape) >= 2 for shape in layout.shapes])
-    return wanted.repeat_interleave(torch.tensor(layout.sizes))
 
 
 def salient_weights(
@@ -154,10 +144,8 @@ def salient_weights(
         if len(samples) > 0:
             gradient = loss.value_and_gradient(thinned)[1]
         saliency = (parameters * gradient).abs().nan_to_num(0.0).masked_fill(~eligible, -1.0)
-        count = min(_ceil(share ** (step / steps) * len(parameters)), int(eligible.sum()))
-        largest = saliency.argsort(descending=True, stable=True)[:count]
-        kept = torch.zeros_like(eligible)
-        kept[largest] = True
+        count = min(rounded_up(share ** (step / steps), len(parameters)), int(eligible.sum()))
+        kept = smallest(-saliency, count)
     return kept
 
 
@@ -196,12 +184,3 @@ def _largest_z(offsets: Tensor, sparse: Tensor, dense: Tensor, inside: Tensor) -
     square = dense[~inside].square().sum()
     slack = (limit - sparse[inside].square().sum()).clamp_min(0)
     return float((slack / square).sqrt()) if square > 0 else 0.0
-
-
-def _ceil(count: float) -> int:
-    """Round up, but not what is an integer up to rounding.
-
-    >>> _ceil(0.07 * 100), _ceil(7.01)
-    (7, 8)
-    """
-    return math.ceil(count - 1e-9)

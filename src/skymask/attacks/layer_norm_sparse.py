@@ -1,6 +1,5 @@
 """Sparse attack whose layers are as long as those of the benign updates."""
 
-import math
 from statistics import NormalDist
 
 import torch
@@ -10,6 +9,7 @@ from skymask.attacks.crafting import known_updates, replaced, unit
 from skymask.contracts import requires
 from skymask.models.flat_parameters import Layout
 from skymask.numerics.order_statistics import midpoint_median
+from skymask.numerics.selection import rounded_down, smallest
 
 
 @requires(lambda n, f: f == 0 or n - f >= 1, "layer_norm_sparse needs a benign client")
@@ -73,29 +73,12 @@ def layer_norm_sparse(
     d = known.shape[1]
     times_small = torch.zeros(d, dtype=torch.int64, device=known.device)
     for row in known:
-        times_small += _least(row.abs(), bottom)
+        times_small += smallest(row.abs(), rounded_down(bottom, d))
     size = torch.zeros_like(known[0])
-    size[_least(times_small, k2)] = z
-    size[_least(times_small, k1)] = sparse_z
+    size[smallest(times_small, rounded_down(k2, d))] = z
+    size[smallest(times_small, rounded_down(k1, d))] = sparse_z
     vector = -known.mean(dim=0).sign() * size
     lengths = {name: rows.norm(dim=1) for name, rows in layout.columns(known).items()}
     parts = layout.columns(vector).items()
     crafted = [unit(part) * midpoint_median(lengths[name]) for name, part in parts]
     return replaced(updates, malicious, torch.cat(crafted))
-
-
-def _least(values: Tensor, share: float) -> Tensor:
-    """Return the flags of a share of the values [d], rounded down: the smallest, the first of ties.
-
-    >>> _least(torch.tensor([2, 1, 2, 0, 2]), 0.6).tolist()
-    [True, True, False, True, False]
-    """
-    # 0.29 · 100 is less than 29 in floating point
-    count = math.floor(share * len(values) + 1e-9)
-    if count == 0:
-        return torch.zeros_like(values, dtype=torch.bool)
-    # less work than sorting
-    limit = values.kthvalue(count).values
-    chosen = values < limit
-    chosen[torch.nonzero(values == limit).flatten()[: count - int(chosen.sum())]] = True
-    return chosen

@@ -1,6 +1,5 @@
 """Backdoor in the coordinates that the benign clients hardly change (Neurotoxin)."""
 
-import math
 from dataclasses import replace
 from typing import Literal
 
@@ -15,6 +14,7 @@ from skymask.models.flat_parameters import Layout
 from skymask.models.functional import FunctionalModel
 from skymask.models.samples import Samples
 from skymask.numerics.order_statistics import midpoint_median
+from skymask.numerics.selection import rounded_down, smallest
 
 State = dict[str, Tensor]
 
@@ -128,9 +128,7 @@ def quiet_coordinates(direction: Tensor, keep: float, layout: Layout | None = No
         flags = layout.columns(chosen)
         parts = [(values, flags[name]) for name, values in layout.columns(direction).items()]
     for values, flag in parts:
-        # 0.29 · 100 is less than 29 in floating point
-        count = math.floor(keep * len(values) + 1e-9)
-        flag[values.abs().argsort(stable=True)[:count]] = True
+        flag |= smallest(values.abs(), rounded_down(keep, len(values)))
     return chosen
 
 

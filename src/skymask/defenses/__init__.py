@@ -12,7 +12,7 @@ argument:
 ``server_update``      the server's own update Δ_0 [d], trained on the root data like a client
 ``loss``               the loss on the root data, a differentiable function of parameters [d]
 ``model``              the model as a function of flat parameters (:class:`.FunctionalModel`)
-``layout``             the split of the d coordinates into layers (``Layout``)
+``layout``             the split of the d coordinates into layers (:class:`.Layout`)
 ``root``               the root data (:class:`.Samples`)
 ``assumed_malicious``  f, the number of malicious clients that the server assumes
 ``clients``            the clients' numbers [n], for a rule that keeps a state per client

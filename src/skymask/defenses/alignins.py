@@ -1,7 +1,5 @@
 """AlignIns."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -10,7 +8,8 @@ from skymask.defenses.aggregation import Aggregation, clipped_mean
 from skymask.defenses.outliers import near_median
 from skymask.numerics import column_blocks
 from skymask.numerics.distances import cosine_similarities
-from skymask.numerics.order_statistics import largest, midpoint_median
+from skymask.numerics.order_statistics import midpoint_median
+from skymask.numerics.selection import largest, rounded_down
 
 
 @requires(lambda share: 0 < share <= 1, "share must lie in (0, 1]")
@@ -58,8 +57,7 @@ def alignins(
     majority = column_blocks.fill(
         torch.empty_like(updates[0]), lambda block: updates[:, block].sign().sum(dim=0).sign()
     )
-    # a product such as 0.29 · 100 is not exact
-    count = max(1, math.floor(share * width + 1e-9))
+    count = max(1, rounded_down(share, width))
     agreement = torch.stack([_agreement(row, majority, count) for row in updates])
     cosines = cosine_similarities(updates, global_parameters)
     accepted = near_median(agreement, sign_limit) & near_median(cosines, cosine_limit)

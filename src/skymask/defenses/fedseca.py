@@ -1,7 +1,5 @@
 """FedSECA: sign election and coordinate-wise aggregation."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -10,7 +8,8 @@ from skymask.defenses.aggregation import Aggregation
 from skymask.numerics import column_blocks
 from skymask.numerics.clipping import clipping
 from skymask.numerics.distances import sign_gram
-from skymask.numerics.order_statistics import largest, midpoint_median
+from skymask.numerics.order_statistics import midpoint_median
+from skymask.numerics.selection import largest, rounded_up
 
 
 @requires(lambda sparsity: 0 <= sparsity < 1, "sparsity must lie in [0, 1)")
@@ -53,8 +52,7 @@ def fedseca(updates: Tensor, *, sparsity: float = 0.9) -> Aggregation:
     agreeing = sign_gram(updates).sign().sum(dim=1).clamp_min(0)
     lengths = column_blocks.squared_lengths(updates).sqrt()
     factors = clipping(lengths, midpoint_median(lengths))[:, None]
-    # a product such as 0.1 · 10 is not exact
-    count = math.ceil((1 - sparsity) * updates.shape[1] - 1e-9)
+    count = rounded_up(1 - sparsity, updates.shape[1])
     kept = torch.stack([largest(row, count) for row in updates])
 
     def of_block(block: slice) -> Tensor:

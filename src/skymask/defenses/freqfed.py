@@ -35,6 +35,9 @@ def freqfed(
     Returns:
         The aggregation. Without any cluster no client is accepted.
 
+    Alike clients form clusters by chance: of 20 about a third are accepted. This is what the rule
+    costs without an attack.
+
     The paper has no public code, and ports of it differ in the layers, the cut, the size of a
     cluster, and in whether clients outside of all clusters can win; this is one definition. The
     rule depends on the order of neurons: the same network in another order has another DCT.
@@ -42,12 +45,11 @@ def freqfed(
     Source: Fereidooni et al., "FreqFed: A Frequency Analysis-Based Approach for Mitigating
     Poisoning Attacks in Federated Learning", NDSS 2024 (arXiv 2312.04432).
     """
-    names = list(layout.names)
-    if layers == "last":
-        wide = [n for n, shape in zip(names, layout.shapes, strict=True) if len(shape) > 1]
-        names = (wide or names)[-1:]
     columns = layout.columns(updates)
     shapes = dict(zip(layout.names, layout.shapes, strict=True))
+    names = list(shapes)
+    if layers == "last":
+        names = ([name for name in names if len(shapes[name]) > 1] or names)[-1:]
     spectra = np.concatenate(
         [low_frequencies(columns[name].double().cpu().numpy(), shapes[name]) for name in names],
         axis=1,

@@ -1,6 +1,5 @@
 """Layer-adaptive sparsified aggregation (LASA)."""
 
-import math
 from typing import Literal
 
 import torch
@@ -13,7 +12,8 @@ from skymask.defenses.per_layer import joined
 from skymask.models.flat_parameters import Layout
 from skymask.numerics import column_blocks
 from skymask.numerics.clipping import clipping, shortened
-from skymask.numerics.order_statistics import largest, midpoint_median
+from skymask.numerics.order_statistics import midpoint_median
+from skymask.numerics.selection import largest, rounded_down
 
 
 @describes(verdicts_per_layer=True)
@@ -80,14 +80,8 @@ def lasa(
 
 def _sparsified(rows: Tensor, layout: Layout, sparsity: float) -> Tensor:
     """Return a copy of rows [n, d] in which the least entries of the weights are 0."""
-    weights = torch.cat(
-        [
-            torch.full((size,), len(shape) > 1)
-            for shape, size in zip(layout.shapes, layout.sizes, strict=True)
-        ]
-    ).to(rows.device)
-    # a product such as 0.7 · 10 is not exact
-    kept = math.floor((1 - sparsity) * int(weights.sum()) + 1e-9)
+    weights = layout.weights.to(rows.device)
+    kept = rounded_down(1 - sparsity, int(weights.sum()))
     sparse = rows.clone()
     for row in sparse:
         entries = row[weights]

@@ -1,7 +1,5 @@
 """Multi-metrics."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -10,6 +8,7 @@ from skymask.defenses.aggregation import Aggregation, mean_of
 from skymask.defenses.krum_selection import least_scores
 from skymask.numerics import column_blocks
 from skymask.numerics.distances import absolute_distances, cosine_distances
+from skymask.numerics.selection import rounded_down
 
 
 @requires(lambda share: 0 < share <= 1, "share must lie in (0, 1]")
@@ -58,7 +57,5 @@ def multi_metrics(updates: Tensor, *, share: float = 0.3) -> Aggregation:
     centred = features - features.mean(dim=0)
     inverse = torch.linalg.pinv(centred.T @ centred / max(n - 1, 1), hermitian=True)
     scores = ((features @ inverse) * features).sum(dim=1)
-    # a product such as 0.29 · 100 is not exact
-    count = max(1, math.floor(share * n + 1e-9))
-    accepted = least_scores(scores, features, count)
+    accepted = least_scores(scores, features, max(1, rounded_down(share, n)))
     return mean_of(updates, accepted, scores=scores)

@@ -59,10 +59,9 @@ def per_layer(defense: Callable[..., Aggregation], layout: Layout) -> Callable[.
     def of_each_layer(*args: Any, **kwargs: Any) -> Aggregation:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        given = {name: partial(_same, value) for name, value in bound.arguments.items()}
-        return joined(
-            [call(defense, offers, {}) for offers in offers_by_layer(given, layout)], layout
-        )
+        given = {key: lambda key=key: bound.arguments[key] for key in bound.arguments}
+        layers = offers_by_layer(given, layout)
+        return joined([call(defense, offers, {}) for offers in layers], layout)
 
     return of_each_layer
 
@@ -125,7 +124,3 @@ def joined(outcomes: Sequence[Aggregation], layout: Layout) -> Aggregation:
             for key, value in outcome.state.items()
         },
     )
-
-
-def _same(value: Any) -> Any:
-    return value

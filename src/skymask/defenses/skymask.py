@@ -123,10 +123,16 @@ def skymask(
     Returns:
         The aggregation. ``scores`` are the posterior probabilities of the server's cluster, 0 for
         clients that another test rejects; ``weights`` include the shortening; ``coordinates``
-        [n + 1, 2] are the masks' principal coordinates, NaN for clients without a mask.
+        [n + 1, 2] are the masks' principal coordinates, NaN for clients without a mask. With
+        ``per="layer"``, ``accepted`` and ``weights`` are [n, layers] and there are no ``scores``;
+        with ``mask_filter`` there are no ``weights``.
 
-    ‖update‖ is at most ``length_limit`` times the usual length, and one of m accepted clients moves
-    the model by at most 1/m of that.
+    Raises:
+        RequirementError: ``per="layer"`` without a ``layout``, or a parameter out of range.
+
+    But for ``mask_filter``, ‖update‖ is at most ``length_limit`` times the usual length (with
+    ``per="layer"`` in each layer), and one of m accepted clients moves the model by at most 1/m of
+    that.
 
     Source: Yan et al., "SkyMask: Attack-agnostic Robust Federated Learning with Fine-grained
     Learnable Masks", ECCV 2024 (arXiv 2312.12484). The criterion cos(Δ_i, Δ_0) > 0 is that of

@@ -58,6 +58,16 @@ class Layout:
         """Length d of the flat vector."""
         return sum(self.sizes)
 
+    @property
+    def weights(self) -> Tensor:
+        """Flags [d] of the coordinates in weights: tensors with two or more axes.
+
+        >>> Layout(("weight", "bias"), ((2, 1), (2,))).weights.tolist()
+        [True, True, False, False]
+        """
+        wanted = torch.tensor([len(shape) > 1 for shape in self.shapes])
+        return wanted.repeat_interleave(torch.tensor(self.sizes))
+
     def columns(self, rows: Tensor) -> dict[str, Tensor]:
         """Split ``rows`` [..., d] into views [..., size], one per tensor.
 

@@ -117,28 +117,3 @@ def midpoint_median(values: Tensor) -> Tensor:
     """
     n = len(values)
     return values.sort(dim=0).values[(n - 1) // 2 : n // 2 + 1].double().mean(dim=0)
-
-
-def largest(values: Tensor, count: int) -> Tensor:
-    """Flag the entries with the largest absolute values, the first of equal ones.
-
-    ``torch.topk`` leaves open which of equal ones it takes.
-
-    Args:
-        values: Values [d].
-        count: Number of entries, from 0 to d.
-
-    Returns:
-        The flags [d], bool.
-
-    >>> largest(torch.tensor([1.0, -3.0, 2.0, 2.0]), 2).tolist()
-    [False, True, True, False]
-    """
-    if count == 0:
-        return torch.zeros_like(values, dtype=torch.bool)
-    sizes = values.abs()
-    limit = sizes.kthvalue(len(sizes) - count + 1).values
-    flags = sizes > limit
-    equal = torch.nonzero(sizes == limit).flatten()
-    flags[equal[: count - int(flags.sum())]] = True
-    return flags

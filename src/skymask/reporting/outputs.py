@@ -26,6 +26,11 @@ def judged_by_layer(cell: Cell) -> bool:
     return defense.parameters.get("per") == "layer" or facts.get("verdicts_per_layer", False)
 
 
+def with_layers(cell: Cell) -> bool:
+    """Tell whether the runs of a cell record something for each layer."""
+    return masked(cell) or judged_by_layer(cell)
+
+
 def over_batch(cell: Cell) -> bool:
     """Tell whether the accuracy of a cell is measured over batches, as in the released code."""
     return cell.experiment.loss == "batch_softmax"

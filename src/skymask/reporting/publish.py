@@ -27,6 +27,9 @@ FIGURES = (
     "triggered_samples",
 )
 
+LARGEST_IMAGE = 1_000_000
+"""Most bytes of an image on a page; a figure with dozens of panels has more and is left out."""
+
 FACTS = ("runs", "undefined cells", "rounds", "core hours", "GPU hours", "machine", "versions")
 
 MARK = "Computed with `"
@@ -62,7 +65,8 @@ def write(study: Study, file: str, results: Path, base: Path, target: Path, day:
         table_files.check(tables, name, study.name)
     known = facts(study, file, results, base)
     images = {name: paths.figure(study.name, name, "png", results) for name in FIGURES}
-    copied = [path for path in images.values() if path.exists()] + [tables / "runs.csv"]
+    images = {name: path for name, path in images.items() if _shown(path)}
+    copied = [*images.values(), tables / "runs.csv"]
     copied += [tables / f"{name}.{s}" for name in names if name != "runs" for s in ("md", "csv")]
     page = ENVIRONMENT.get_template("published.md").render(
         study=study,
@@ -71,7 +75,7 @@ def write(study: Study, file: str, results: Path, base: Path, target: Path, day:
         day=day,
         facts={name: known[name] for name in FACTS if name in known},
         shown=[(tables / f"{n}.md").read_text("utf-8").strip() for n in SHOWN if n in names],
-        figures=[name for name, path in images.items() if path.exists()],
+        figures=list(images),
         others=[name for name in LINKED if name in names],
     )
     if folder.exists():
@@ -82,6 +86,11 @@ def write(study: Study, file: str, results: Path, base: Path, target: Path, day:
     with atomic(folder / "README.md") as temporary:
         temporary.write_text(page, encoding="utf-8")
     return folder / "README.md"
+
+
+def _shown(path: Path) -> bool:
+    """Whether a figure exists and is small enough for a page."""
+    return path.exists() and path.stat().st_size <= LARGEST_IMAGE
 
 
 def _check(folder: Path, results: Path) -> None:

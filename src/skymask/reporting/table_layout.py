@@ -58,7 +58,7 @@ def _detection_errors(cells: pd.DataFrame) -> pd.Series:
 
 
 @dataclass(frozen=True)
-class Layout:
+class TableLayout:
     """The content of a table with a row per attack and a column per defense.
 
     Attributes:
@@ -73,23 +73,23 @@ class Layout:
 
 
 LAYOUTS = {
-    "accuracy": Layout(
+    "accuracy": TableLayout(
         ("accuracy",), lambda cells: -_as_shown(cells, "accuracy"), "the highest mean"
     ),
-    "argmax_accuracy": Layout(
+    "argmax_accuracy": TableLayout(
         ("argmax_accuracy",), lambda cells: -_as_shown(cells, "argmax_accuracy"), "the highest mean"
     ),
-    "detection": Layout(
+    "detection": TableLayout(
         ("fpr", "fnr"),
         _detection_errors,
         "the lowest sum of both rates (without attackers the lowest false positive rate)",
     ),
-    "got_through": Layout(
+    "got_through": TableLayout(
         ("attacker_weight", "benign_distance"),
         lambda cells: _as_shown(cells, "benign_distance"),
         "the lowest distance",
     ),
-    "attack_success": Layout(
+    "attack_success": TableLayout(
         ("attack_success_rate", "accuracy"),
         lambda cells: _as_shown(cells, "attack_success_rate"),
         "the lowest attack success rate",
@@ -98,7 +98,7 @@ LAYOUTS = {
 """The tables that have a row per attack and a column per defense."""
 
 
-def cell_text(row: pd.Series, layout: Layout) -> str:
+def cell_text(row: pd.Series, layout: TableLayout) -> str:
     """Format a cell: ``0.953 ± 0.004`` for one metric, ``12.5 / 0.953`` for two."""
     means = {metric: row[f"{metric}_mean"] for metric in layout.metrics}
     texts = [
@@ -110,7 +110,7 @@ def cell_text(row: pd.Series, layout: Layout) -> str:
 
 
 def pivot(
-    cells: pd.DataFrame, layout: Layout, excluded: Collection[str] = ()
+    cells: pd.DataFrame, layout: TableLayout, excluded: Collection[str] = ()
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Arrange cells as attacks (and settings) × defenses.
 
