@@ -42,7 +42,7 @@ VARIED: dict[str, Any] = {
     "defense": [
         ["norm_clip", {"name": "fldetector", "window": 2, "start": 2}],
         ["nnm", {"name": "skymask", "per": "layer"}],
-        ["norm_clip", {"name": "centered_clipping", "per": "layer"}],
+        ["bucketing", {"name": "centered_clipping", "per": "layer"}],
     ],
     "loss": ["batch_softmax", "logit_adjusted", "cross_entropy"],
     "paired": [["attack", "defense", "loss"]],

@@ -37,7 +37,7 @@ def test_every_number_can_be_traced_to_its_files(finished, table):
 def test_a_success_rate_of_a_backdoor_can_be_traced(varied):
     path = "results/tables/tiny/attack_success.csv"
     attack = "neurotoxin(patch=3, epochs=1)[first=2, every=2]"
-    cell = f"{attack},norm_clip + centered_clipping(per=layer)"
+    cell = f"{attack},bucketing + centered_clipping(per=layer)"
     done = varied.skymask("trace", path, "--cell", cell)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"attack_success_rate_mean: .* they agree", done.stdout)
