@@ -74,6 +74,16 @@ def test_the_folder_contains_markdown_csv_and_png_of_this_study_only(results):
     assert (page.parent / "accuracy.csv").read_text() == "accuracy as csv\n"
 
 
+def test_a_huge_image_is_left_out(results):
+    image = results / "figures" / "tiny_small" / "heat_map.png"
+    image.write_bytes(bytes(publish.LARGEST_IMAGE))
+    assert "heat_map" in written(results).read_text()
+    image.write_bytes(bytes(publish.LARGEST_IMAGE + 1))
+    page = written(results)
+    assert "heat_map" not in page.read_text()
+    assert not (page.parent / "heat_map.png").exists()
+
+
 def test_only_an_earlier_page_is_replaced(results):
     notes = results.parent / "docs" / "tiny_small" / "notes.txt"
     notes.parent.mkdir(parents=True)
